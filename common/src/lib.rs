@@ -1,0 +1,13 @@
+//! What both ends of gapless must agree on, in the order in which a record meets it:
+//!
+//! - [`records`]: record batches (magic 2): built in place, closed (compressed, checksummed), validated, iterated.
+//! - [`protocol`]: the messages of the Kafka protocol, each declared once, and their bounded codec.
+//! - [`channel`]: one connection to a peer that carries pipelined requests in order (Single-Socket Channel).
+//! - [`types`], [`error_code`]: the field's words as types, and Kafka's error codes.
+//! - [`seam`]: time, network, spawning and randomness, passed in so that everything can be simulated.
+//!
+//! Nothing here knows of files or command lines.
+
+pub mod error_code;
+pub mod seam;
+pub mod types;
