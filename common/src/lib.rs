@@ -4,10 +4,15 @@
 //! - [`protocol`]: the messages of the Kafka protocol, each declared once, and their bounded codec.
 //! - [`channel`]: one connection to a peer that carries pipelined requests in order (Single-Socket Channel).
 //! - [`types`], [`error_code`]: the field's words as types, and Kafka's error codes.
+//! - [`frame`], [`backoff`], [`units`]: lengths judged before they are believed; when to try again; durations and sizes as
+//!   people write them.
 //! - [`seam`]: time, network, spawning and randomness, passed in so that everything can be simulated.
 //!
 //! Nothing here knows of files or command lines.
 
+pub mod backoff;
 pub mod error_code;
+pub mod frame;
 pub mod seam;
 pub mod types;
+pub mod units;
