@@ -1,1 +1,3 @@
 //! Placeholder of a crate that is being written.
+
+pub mod storage;

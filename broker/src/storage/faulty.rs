@@ -1,0 +1,181 @@
+//! A disk that fails on demand, for tests: the real files underneath, with faults in between.
+
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use gapless_common::seam::BoxFuture;
+
+use super::{DirEntry, File, Files, LockGuard, Space};
+
+/// The faults in force; shared by the files and the test.
+#[derive(Default)]
+pub(crate) struct Faults {
+    /// Bytes that may still be written while `full` is set; a write that needs more is short, the next one fails.
+    pub room: AtomicI64,
+    /// The device has only `room` bytes left.
+    pub full: AtomicBool,
+    /// Every flush fails.
+    pub flush_fails: AtomicBool,
+    /// Every truncation fails.
+    pub truncate_fails: AtomicBool,
+    /// Creating a file fails for want of space.
+    pub create_fails: AtomicBool,
+    /// Flushes wait until this is cleared and `flush_go` is notified.
+    pub flush_held: AtomicBool,
+    pub flush_go: tokio::sync::Notify,
+    /// Flushes that were asked for.
+    pub flushes: AtomicU64,
+}
+
+impl Faults {
+    pub(crate) fn set(flag: &AtomicBool, value: bool) {
+        flag.store(value, Ordering::SeqCst);
+    }
+
+    /// The device has so many bytes left.
+    pub(crate) fn fill_up_to(&self, room: i64) {
+        self.room.store(room, Ordering::SeqCst);
+        self.full.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn make_room(&self) {
+        self.full.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn release_flushes(&self) {
+        self.flush_held.store(false, Ordering::SeqCst);
+        self.flush_go.notify_waiters();
+    }
+}
+
+pub(crate) struct FaultyFiles {
+    pub inner: Arc<dyn Files>,
+    pub faults: Arc<Faults>,
+}
+
+impl FaultyFiles {
+    fn wrap(&self, inner: Arc<dyn File>) -> Arc<dyn File> {
+        Arc::new(FaultyFile { inner, faults: self.faults.clone() })
+    }
+}
+
+fn full() -> io::Error {
+    io::Error::from_raw_os_error(28)
+}
+
+fn broken() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+impl Files for FaultyFiles {
+    fn create<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
+        Box::pin(async move {
+            if self.faults.create_fails.load(Ordering::SeqCst) {
+                return Err(full());
+            }
+            Ok(self.wrap(self.inner.create(path).await?))
+        })
+    }
+
+    fn open<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
+        Box::pin(async move { Ok(self.wrap(self.inner.open(path).await?)) })
+    }
+
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        self.inner.rename(from, to)
+    }
+
+    fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        self.inner.remove(path)
+    }
+
+    fn list<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Vec<DirEntry>>> {
+        self.inner.list(path)
+    }
+
+    fn create_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        self.inner.create_dir(path)
+    }
+
+    fn remove_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        self.inner.remove_dir(path)
+    }
+
+    fn sync_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        self.inner.sync_dir(path)
+    }
+
+    fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Option<LockGuard>>> {
+        self.inner.lock(path)
+    }
+
+    fn space(&self) -> BoxFuture<'_, io::Result<Space>> {
+        self.inner.space()
+    }
+}
+
+struct FaultyFile {
+    inner: Arc<dyn File>,
+    faults: Arc<Faults>,
+}
+
+impl File for FaultyFile {
+    fn write_at<'a>(&'a self, position: u64, parts: &'a [Bytes]) -> BoxFuture<'a, io::Result<usize>> {
+        Box::pin(async move {
+            if !self.faults.full.load(Ordering::SeqCst) {
+                return self.inner.write_at(position, parts).await;
+            }
+            let all = Bytes::from(parts.concat());
+            let room = usize::try_from(self.faults.room.load(Ordering::SeqCst)).unwrap_or(0);
+            let count = all.len().min(room);
+            if count == 0 {
+                return Err(full());
+            }
+            self.faults.room.fetch_sub(count as i64, Ordering::SeqCst);
+            super::write_all_at(&*self.inner, position, &[all.slice(..count)]).await.map_err(|e| e.source)?;
+            Ok(count)
+        })
+    }
+
+    fn read_at(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<Bytes>> {
+        self.inner.read_at(position, len)
+    }
+
+    fn flush(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            self.faults.flushes.fetch_add(1, Ordering::SeqCst);
+            loop {
+                let mut go = std::pin::pin!(self.faults.flush_go.notified());
+                go.as_mut().enable();
+                if !self.faults.flush_held.load(Ordering::SeqCst) {
+                    break;
+                }
+                go.await;
+            }
+            if self.faults.flush_fails.load(Ordering::SeqCst) {
+                return Err(broken());
+            }
+            self.inner.flush().await
+        })
+    }
+
+    fn truncate(&self, len: u64) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            if self.faults.truncate_fails.load(Ordering::SeqCst) {
+                return Err(broken());
+            }
+            self.inner.truncate(len).await
+        })
+    }
+
+    fn len(&self) -> BoxFuture<'_, io::Result<u64>> {
+        self.inner.len()
+    }
+}

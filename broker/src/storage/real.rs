@@ -1,0 +1,274 @@
+//! The file system itself.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use gapless_common::seam::{BoxFuture, Spawner};
+use rustix::buffer::spare_capacity;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::retry_on_intr;
+
+use super::{DirEntry, File, Files, LockGuard, Space};
+
+/// Most parts that one `pwritev` takes (Linux: `IOV_MAX`).
+const PARTS_MAX: usize = 1024;
+
+/// Files below a directory of the machine. What only touches the page cache or names completes inline; what may wait
+/// for the disk (flushes, unlinking and truncating large files) runs on the spawner's blocking threads.
+pub struct RealFiles {
+    root: PathBuf,
+    spawner: Spawner,
+}
+
+impl RealFiles {
+    /// Files below `root`, which need not exist yet.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>, spawner: Spawner) -> Self {
+        Self { root: root.into(), spawner }
+    }
+
+    fn path(&self, relative: &Path) -> PathBuf {
+        if relative.as_os_str().is_empty() { self.root.clone() } else { self.root.join(relative) }
+    }
+
+    fn open_with(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let path = self.path(path);
+        Ok(retry_on_intr(|| rustix::fs::open(&path, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o644)))?)
+    }
+
+    fn open_file(&self, path: &Path, flags: OFlags) -> io::Result<Arc<dyn File>> {
+        let descriptor = self.open_with(path, flags | OFlags::RDWR)?;
+        Ok(Arc::new(RealFile { descriptor: Arc::new(descriptor), spawner: self.spawner.clone() }))
+    }
+}
+
+/// Runs what may block, and says so when the runtime took it away half done.
+async fn blocking<T: Send + 'static>(
+    spawner: &Spawner,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let gone = || io::Error::other("the blocking work was not finished: its runtime is shutting down");
+    spawner.blocking(work).await.unwrap_or_else(|| Err(gone()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the real side of the seam")]
+impl Files for RealFiles {
+    fn create<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
+        Box::pin(async move { self.open_file(path, OFlags::CREATE | OFlags::EXCL) })
+    }
+
+    fn open<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
+        Box::pin(async move { self.open_file(path, OFlags::empty()) })
+    }
+
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move { std::fs::rename(self.path(from), self.path(to)) })
+    }
+
+    fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        let path = self.path(path);
+        Box::pin(blocking(&self.spawner, move || std::fs::remove_file(path)))
+    }
+
+    fn list<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Vec<DirEntry>>> {
+        Box::pin(async move {
+            let mut entries = Vec::new();
+            for entry in std::fs::read_dir(self.path(path))? {
+                let entry = entry?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                entries.push(DirEntry { name, is_dir: entry.file_type()?.is_dir() });
+            }
+            entries.sort();
+            Ok(entries)
+        })
+    }
+
+    fn create_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            if path.as_os_str().is_empty() {
+                std::fs::create_dir_all(&self.root)
+            } else {
+                std::fs::create_dir(self.path(path))
+            }
+        })
+    }
+
+    fn remove_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        let path = self.path(path);
+        Box::pin(blocking(&self.spawner, move || std::fs::remove_dir_all(path)))
+    }
+
+    fn sync_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            let directory = self.open_with(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+            blocking(&self.spawner, move || Ok(retry_on_intr(|| rustix::fs::fsync(&directory))?)).await
+        })
+    }
+
+    fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Option<LockGuard>>> {
+        Box::pin(async move {
+            let descriptor = self.open_with(path, OFlags::RDWR | OFlags::CREATE)?;
+            match retry_on_intr(|| rustix::fs::flock(&descriptor, FlockOperation::NonBlockingLockExclusive)) {
+                Ok(()) => Ok(Some(LockGuard::new(descriptor))),
+                Err(error) if error == rustix::io::Errno::WOULDBLOCK => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
+    fn space(&self) -> BoxFuture<'_, io::Result<Space>> {
+        Box::pin(async move {
+            let device = retry_on_intr(|| rustix::fs::statvfs(&self.root))?;
+            Ok(Space {
+                available: device.f_bavail * device.f_frsize,
+                size: device.f_blocks * device.f_frsize,
+            })
+        })
+    }
+}
+
+struct RealFile {
+    /// Shared with a flush under way, so that it outlives whoever started it.
+    descriptor: Arc<OwnedFd>,
+    spawner: Spawner,
+}
+
+impl File for RealFile {
+    fn write_at<'a>(&'a self, position: u64, parts: &'a [Bytes]) -> BoxFuture<'a, io::Result<usize>> {
+        Box::pin(async move {
+            let slices: Vec<io::IoSlice<'_>> =
+                parts.iter().take(PARTS_MAX).map(|part| io::IoSlice::new(part)).collect();
+            Ok(retry_on_intr(|| rustix::io::pwritev(&self.descriptor, &slices, position))?)
+        })
+    }
+
+    fn read_at(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<Bytes>> {
+        Box::pin(async move {
+            let mut bytes = Vec::with_capacity(len);
+            while bytes.len() < len {
+                let at = position + bytes.len() as u64;
+                match rustix::io::pread(&self.descriptor, spare_capacity(&mut bytes), at) {
+                    Ok(0) => break,
+                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            // A `Vec` may have been given more than it asked for.
+            bytes.truncate(len);
+            Ok(Bytes::from(bytes))
+        })
+    }
+
+    fn flush(&self) -> BoxFuture<'_, io::Result<()>> {
+        let descriptor = self.descriptor.clone();
+        Box::pin(blocking(&self.spawner, move || Ok(rustix::fs::fdatasync(&*descriptor)?)))
+    }
+
+    fn truncate(&self, len: u64) -> BoxFuture<'_, io::Result<()>> {
+        let descriptor = self.descriptor.clone();
+        Box::pin(blocking(&self.spawner, move || {
+            Ok(retry_on_intr(|| rustix::fs::ftruncate(&*descriptor, len))?)
+        }))
+    }
+
+    fn len(&self) -> BoxFuture<'_, io::Result<u64>> {
+        Box::pin(async move { Ok(u64::try_from(rustix::fs::fstat(&self.descriptor)?.st_size).unwrap_or(0)) })
+    }
+
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.descriptor.as_fd())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gapless_common::seam::RealSpawn;
+
+    use super::*;
+    use crate::storage::{read_exact_at, small_file, write_all_at};
+
+    fn files() -> (tempfile::TempDir, RealFiles) {
+        let directory = tempfile::tempdir().unwrap();
+        let files = RealFiles::new(directory.path().join("deep/data"), Spawner::new(RealSpawn));
+        (directory, files)
+    }
+
+    #[tokio::test]
+    async fn files_do_what_the_seam_promises() {
+        let (_directory, files) = files();
+        files.create_dir(Path::new("")).await.unwrap();
+        files.create_dir(Path::new("")).await.unwrap();
+        files.create_dir(Path::new("topics")).await.unwrap();
+        assert_eq!(
+            files.create_dir(Path::new("topics")).await.unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert!(
+            matches!(files.open(Path::new("a")).await.map(drop), Err(e) if e.kind() == io::ErrorKind::NotFound)
+        );
+
+        let file = files.create(Path::new("a")).await.unwrap();
+        assert!(matches!(
+            files.create(Path::new("a")).await.map(drop), Err(e) if e.kind() == io::ErrorKind::AlreadyExists));
+        let parts = [Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(b"two")];
+        write_all_at(&*file, 2, &parts).await.unwrap();
+        file.flush().await.unwrap();
+        assert_eq!(file.len().await.unwrap(), 8);
+        assert_eq!(file.read_at(0, 100).await.unwrap(), b"\0\0onetwo"[..]);
+        assert_eq!(
+            read_exact_at(&*file, 4, 5).await.unwrap_err().to_string(),
+            "the file ends at 8, 5 bytes at 4 were expected"
+        );
+        file.truncate(5).await.unwrap();
+        assert_eq!(file.read_at(0, 100).await.unwrap(), b"\0\0one"[..]);
+        assert!(file.as_fd().is_some());
+
+        files.rename(Path::new("a"), Path::new("topics/b")).await.unwrap();
+        files.sync_dir(Path::new("")).await.unwrap();
+        assert_eq!(
+            files.list(Path::new("")).await.unwrap(),
+            [DirEntry { name: "topics".to_owned(), is_dir: true }]
+        );
+        files.remove(Path::new("topics/b")).await.unwrap();
+        assert_eq!(file.read_at(2, 3).await.unwrap(), b"one"[..], "who holds a file open keeps reading it");
+        files.create(Path::new("topics/c")).await.unwrap();
+        files.remove_dir(Path::new("topics")).await.unwrap();
+        assert!(files.list(Path::new("")).await.unwrap().is_empty());
+        let space = files.space().await.unwrap();
+        assert!(space.available > 0 && space.available <= space.size);
+    }
+
+    #[tokio::test]
+    async fn a_lock_is_held_by_one_and_let_go_with_its_guard() {
+        let (_directory, files) = files();
+        files.create_dir(Path::new("")).await.unwrap();
+        let path = Path::new(".lock");
+        let guard = files.lock(path).await.unwrap();
+        assert!(guard.is_some());
+        assert!(files.lock(path).await.unwrap().is_none(), "held by another");
+        drop(guard);
+        assert!(files.lock(path).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_small_file_is_replaced_whole_even_over_what_a_crash_left() {
+        let (_directory, files) = files();
+        files.create_dir(Path::new("")).await.unwrap();
+        let path = Path::new("meta.json");
+        assert_eq!(small_file::read::<Vec<i32>>(&files, path, 1).await.unwrap(), None);
+        files.create(Path::new("meta.json.tmp")).await.unwrap();
+        for content in ["first", "second"] {
+            let value = std::collections::BTreeMap::from([("name", content)]);
+            small_file::replace(&files, path, 1, &value).await.unwrap();
+            let read: std::collections::BTreeMap<String, serde_json::Value> =
+                small_file::read(&files, path, 1).await.unwrap().unwrap();
+            assert_eq!(read["name"], content);
+        }
+        assert_eq!(files.list(Path::new("")).await.unwrap().len(), 1, "no temporary file stays");
+    }
+}
