@@ -5,7 +5,7 @@ use std::fmt;
 macro_rules! error_codes {
     ($($code:literal $name:ident $kafka:literal $kind:ident,)*) => {
         /// An error as it travels: a number whose meaning Kafka fixed. Unknown numbers are kept as they came.
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
         pub struct ErrorCode(pub i16);
 
         #[expect(missing_docs, reason = "Kafka's own names say what they are")]

@@ -13,6 +13,7 @@
 pub mod backoff;
 pub mod error_code;
 pub mod frame;
+pub mod protocol;
 pub mod seam;
 pub mod types;
 pub mod units;
