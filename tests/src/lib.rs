@@ -1,1 +1,25 @@
-//! Placeholder of a crate that is being written.
+//! The harness: real processes, real sockets, real clients, and an oracle that knows what must be in the log.
+//!
+//! - [`binaries`]: builds the broker and the command line once, in the profile of the running test.
+//! - [`broker`]: starts the broker, kills, freezes and restarts it, reads its metrics; gone for sure when dropped.
+//! - [`cli`]: runs the producer's command line and reads its summary.
+//! - [`librdkafka`]: the client that most of the world uses, as producer and as consumer.
+//! - [`raw`] and [`batch`]: requests made by hand, right and wrong ones, on a bare socket.
+//! - [`proxy`]: a connection that is cut, swallowed, held back or thinned out, frame by frame.
+//! - [`load`] and [`oracle`]: numbered records sent while the broker dies, and the check of what is there afterwards.
+//! - [`exposition`] and [`http`]: metrics read as Prometheus would read them.
+//! - [`wait`]: waiting for conditions; no test passes or fails by a clock.
+//!
+//! Test files are named after the promise they check. A failing test prints what the broker logged.
+
+pub mod binaries;
+pub mod broker;
+pub mod cli;
+pub mod exposition;
+pub mod http;
+pub mod librdkafka;
+pub mod oracle;
+pub mod ports;
+pub mod process;
+pub mod proxy;
+pub mod wait;

@@ -1,0 +1,62 @@
+//! The producer's command line, run as a user runs it.
+
+use std::{
+    ffi::OsStr,
+    io::{ErrorKind, Write},
+    process::Command,
+    thread,
+};
+
+use serde_json::Value;
+
+use crate::{
+    binaries,
+    broker::clean_environment,
+    process::{Ended, Process},
+};
+
+/// Starts `gapless-producer` with these arguments and leaves it running.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn start<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(arguments: I) -> Process {
+    let mut command = Command::new(binaries::path("gapless-producer"));
+    command.args(arguments);
+    clean_environment(&mut command);
+    Process::start("gapless-producer", &mut command)
+}
+
+/// Runs it with nothing on standard input.
+///
+/// # Panics
+/// If it does not end.
+pub fn run<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(arguments: I) -> Ended {
+    start(arguments).end()
+}
+
+/// Runs it with `input` on standard input.
+///
+/// # Panics
+/// If it does not end.
+pub fn run_with_input<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(arguments: I, input: &[u8]) -> Ended {
+    let mut process = start(arguments);
+    let mut stdin = process.take_stdin().expect("standard input is piped");
+    let input = input.to_owned();
+    let writer = thread::spawn(move || match stdin.write_all(&input) {
+        // A program that refuses its input may end without having read all of it.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => panic!("cannot write standard input: {error}"),
+        _ => {}
+    });
+    let ended = process.end();
+    writer.join().expect("standard input was written");
+    ended
+}
+
+/// The summary that `--output json` prints.
+///
+/// # Panics
+/// If standard output is not one JSON object.
+pub fn summary(ended: &Ended) -> Value {
+    serde_json::from_str(&ended.stdout)
+        .unwrap_or_else(|error| panic!("no summary ({error}), exit code {}: {ended:?}", ended.code))
+}
