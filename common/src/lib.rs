@@ -11,9 +11,11 @@
 //! Nothing here knows of files or command lines.
 
 pub mod backoff;
+pub mod channel;
 pub mod error_code;
 pub mod frame;
 pub mod protocol;
+pub mod records;
 pub mod seam;
 pub mod types;
 pub mod units;
