@@ -1,0 +1,259 @@
+//! The sixty-one bytes before the first record.
+
+use bytes::{Buf as _, BufMut as _};
+
+use super::crc;
+use super::{BatchError, Compression};
+use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
+
+/// Bytes before the first record.
+pub const HEADER_SIZE: usize = 61;
+/// Base offset and batch length: what the batch length does not count.
+pub const LENGTH_PREFIX_SIZE: usize = 12;
+/// The smallest batch length there can be: a header and no records.
+pub(super) const BATCH_LENGTH_MIN: i32 = (HEADER_SIZE - LENGTH_PREFIX_SIZE) as i32;
+/// The record format of Kafka 0.11 and later.
+pub const MAGIC: i8 = 2;
+
+pub(super) const BATCH_LENGTH_AT: usize = 8;
+const MAGIC_AT: usize = 16;
+pub(super) const CRC_AT: usize = 17;
+
+/// Whose clock a batch's timestamps are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimestampType {
+    /// The client's: each record has its own.
+    #[default]
+    Create,
+    /// The broker's: all records have the batch's maximum timestamp, whatever they say themselves.
+    LogAppend,
+}
+
+/// The flags of a batch: bits 0–2 codec, 3 timestamp type, 4 transactional, 5 control, 6 delete horizon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Attributes(pub i16);
+
+impl Attributes {
+    const CODEC: i16 = 0b111;
+    const LOG_APPEND_TIME: i16 = 1 << 3;
+    const TRANSACTIONAL: i16 = 1 << 4;
+    const CONTROL: i16 = 1 << 5;
+    const DELETE_HORIZON: i16 = 1 << 6;
+
+    /// Flags of an ordinary batch with this codec.
+    #[must_use]
+    pub const fn of(compression: Compression) -> Self {
+        Self(compression.id())
+    }
+
+    /// How the records are compressed.
+    ///
+    /// # Errors
+    /// A codec that is not defined.
+    pub const fn compression(self) -> Result<Compression, BatchError> {
+        let id = self.0 & Self::CODEC;
+        match Compression::from_id(id) {
+            Some(known) => Ok(known),
+            None => Err(BatchError::Codec(id)),
+        }
+    }
+
+    /// Whose clock the timestamps are.
+    #[must_use]
+    pub const fn timestamp_type(self) -> TimestampType {
+        if self.0 & Self::LOG_APPEND_TIME == 0 { TimestampType::Create } else { TimestampType::LogAppend }
+    }
+
+    /// Part of a transaction.
+    #[must_use]
+    pub const fn is_transactional(self) -> bool {
+        self.0 & Self::TRANSACTIONAL != 0
+    }
+
+    /// Holds a broker's marks (ends of transactions), not records of a client; consumers skip it.
+    #[must_use]
+    pub const fn is_control(self) -> bool {
+        self.0 & Self::CONTROL != 0
+    }
+
+    /// The base timestamp is a log cleaner's delete horizon (KIP-534).
+    #[must_use]
+    pub const fn has_delete_horizon(self) -> bool {
+        self.0 & Self::DELETE_HORIZON != 0
+    }
+}
+
+/// A batch's header, decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchHeader {
+    /// Offset of the first record; 0 from a client.
+    pub base_offset: Offset,
+    /// Bytes after this field, see [`BatchHeader::total_size`].
+    pub batch_length: i32,
+    /// Epoch of the leader that appended the batch; −1 from a client.
+    pub leader_epoch: LeaderEpoch,
+    /// 2.
+    pub magic: i8,
+    /// CRC-32C of everything after this field.
+    pub crc: u32,
+    /// Codec, timestamp type and other flags.
+    pub attributes: Attributes,
+    /// Offset of the last record, counted from the first's.
+    pub last_offset_delta: i32,
+    /// What the records' timestamps are counted from, in milliseconds since 1970.
+    pub base_timestamp: i64,
+    /// The largest timestamp of the records, or the time of the append.
+    pub max_timestamp: i64,
+    /// −1: not idempotent.
+    pub producer_id: ProducerId,
+    /// −1: not idempotent.
+    pub producer_epoch: ProducerEpoch,
+    /// Sequence of the first record; −1: not idempotent.
+    pub base_sequence: i32,
+    /// Records in the batch.
+    pub record_count: i32,
+}
+
+impl BatchHeader {
+    /// Decodes the header at the start of `bytes`. Checks that its bytes are there, that they are magic 2 (the fields mean
+    /// something else otherwise) and that the batch length covers a header; whether the batch itself is there is the caller's to
+    /// compare ([`BatchHeader::total_size`]), and nothing else is checked.
+    ///
+    /// # Errors
+    /// [`BatchError::Truncated`], [`BatchError::Magic`], [`BatchError::Length`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, BatchError> {
+        // Messages of magic 0 and 1 can be shorter than this header, and their clients should hear what is wrong.
+        if let Some(magic) = bytes.get(MAGIC_AT)
+            && *magic as i8 != MAGIC
+        {
+            return Err(BatchError::Magic(*magic as i8));
+        }
+        let head = bytes.first_chunk::<HEADER_SIZE>().ok_or(BatchError::no_header(bytes.len()))?;
+        let mut head = head.as_slice();
+        // Fields are evaluated in the order written here, which is that of the bytes.
+        let header = Self {
+            base_offset: Offset(head.get_i64()),
+            batch_length: head.get_i32(),
+            leader_epoch: LeaderEpoch(head.get_i32()),
+            magic: head.get_i8(),
+            crc: head.get_u32(),
+            attributes: Attributes(head.get_i16()),
+            last_offset_delta: head.get_i32(),
+            base_timestamp: head.get_i64(),
+            max_timestamp: head.get_i64(),
+            producer_id: ProducerId(head.get_i64()),
+            producer_epoch: ProducerEpoch(head.get_i16()),
+            base_sequence: head.get_i32(),
+            record_count: head.get_i32(),
+        };
+        if header.batch_length < BATCH_LENGTH_MIN {
+            return Err(BatchError::Length(header.batch_length));
+        }
+        Ok(header)
+    }
+
+    /// The bytes of this header.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; HEADER_SIZE] {
+        let mut bytes = [0; HEADER_SIZE];
+        let mut head = bytes.as_mut_slice();
+        head.put_i64(self.base_offset.0);
+        head.put_i32(self.batch_length);
+        head.put_i32(self.leader_epoch.0);
+        head.put_i8(self.magic);
+        head.put_u32(self.crc);
+        head.put_i16(self.attributes.0);
+        head.put_i32(self.last_offset_delta);
+        head.put_i64(self.base_timestamp);
+        head.put_i64(self.max_timestamp);
+        head.put_i64(self.producer_id.0);
+        head.put_i16(self.producer_epoch.0);
+        head.put_i32(self.base_sequence);
+        head.put_i32(self.record_count);
+        bytes
+    }
+
+    /// Bytes of the whole batch, header included.
+    #[must_use]
+    pub const fn total_size(&self) -> usize {
+        LENGTH_PREFIX_SIZE.saturating_add(self.batch_length as usize)
+    }
+
+    /// Offset of the last record.
+    #[must_use]
+    pub const fn last_offset(&self) -> Offset {
+        Offset(self.base_offset.0.saturating_add(self.last_offset_delta as i64))
+    }
+
+    /// The offset after the last record.
+    #[must_use]
+    pub const fn next_offset(&self) -> Offset {
+        Offset(self.last_offset().0.saturating_add(1))
+    }
+
+    /// First and last sequence of the batch, around the wrap if need be; `None` for a batch without idempotence.
+    #[must_use]
+    pub fn sequences(&self) -> Option<(Sequence, Sequence)> {
+        if self.producer_id <= ProducerId::NONE {
+            return None;
+        }
+        let first = Sequence::new(self.base_sequence)?;
+        Some((first, first.plus(u32::try_from(self.last_offset_delta).ok()?)))
+    }
+
+    /// Turns the header of a checked batch into one of a topic with LogAppendTime. [`patched_header`] then computes a new
+    /// checksum.
+    pub const fn set_log_append_time(&mut self, now_ms: i64) {
+        self.attributes.0 |= Attributes::LOG_APPEND_TIME;
+        self.max_timestamp = now_ms;
+    }
+}
+
+/// The header under which a received batch is stored, to be written in front of the rest of the bytes as they came
+/// (`received[HEADER_SIZE..]`), so that no byte of the records is copied.
+///
+/// `header` is what [`super::validate_from_client`] returned for these bytes, perhaps with
+/// [`BatchHeader::set_log_append_time`]. The checksum stays the client's unless a field under it differs from `received`; only then
+/// the batch is read again for a new one.
+#[must_use]
+pub fn patched_header(
+    received: &[u8],
+    header: &BatchHeader,
+    base_offset: Offset,
+    leader_epoch: LeaderEpoch,
+) -> [u8; HEADER_SIZE] {
+    let mut stored = BatchHeader { base_offset, leader_epoch, ..*header };
+    let head = stored.to_bytes();
+    let checksummed = head.get(crc::CHECKSUMMED_AT..).unwrap_or_default();
+    if received.get(crc::CHECKSUMMED_AT..HEADER_SIZE) == Some(checksummed) {
+        return head;
+    }
+    stored.crc = crc::compute_parts(checksummed, received.get(HEADER_SIZE..).unwrap_or_default());
+    stored.to_bytes()
+}
+
+/// Writes what a broker assigns into a batch's bytes. Both fields lie before the checksum, which stays true. Bytes too short
+/// for the two are left alone.
+pub fn write_base_offset_and_epoch(bytes: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch) {
+    if let Some((offset, rest)) = bytes.split_first_chunk_mut()
+        && let Some((_length, rest)) = rest.split_first_chunk_mut::<4>()
+        && let Some(epoch) = rest.first_chunk_mut()
+    {
+        *offset = base_offset.0.to_be_bytes();
+        *epoch = leader_epoch.0.to_be_bytes();
+    }
+}
+
+/// Gives a whole batch the time of its append: timestamp type, maximum timestamp and a new checksum.
+///
+/// # Errors
+/// As [`BatchHeader::parse`]; the bytes are left alone then.
+pub fn set_log_append_time(bytes: &mut [u8], now_ms: i64) -> Result<(), BatchError> {
+    let mut header = BatchHeader::parse(bytes)?;
+    header.set_log_append_time(now_ms);
+    let patched = patched_header(bytes, &header, header.base_offset, header.leader_epoch);
+    if let Some(head) = bytes.first_chunk_mut() {
+        *head = patched;
+    }
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! Taking fetched bytes apart: batches, and the records in a batch. Keys, values and headers are slices of what was fetched, or
+//! of the decompressed records.
+
+use bytes::Bytes;
+
+use super::walk::{EncodedRecord, SliceSource, Source as _};
+use super::{BatchError, BatchHeader, Compression, HEADER_SIZE, RecordFault, TimestampType, compression};
+use crate::types::Offset;
+
+/// One record as it was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its place in the partition.
+    pub offset: Offset,
+    /// Milliseconds since 1970, by the producer's clock or the broker's (see [`BatchHeader::attributes`]).
+    pub timestamp_ms: i64,
+    /// Null and empty differ.
+    pub key: Option<Bytes>,
+    /// Null and empty differ.
+    pub value: Option<Bytes>,
+    /// In their order; keys may repeat.
+    pub headers: Vec<Header>,
+}
+
+/// One header of a [`Record`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Meant to be UTF-8; no broker checks that.
+    pub key: Bytes,
+    /// Null and empty differ.
+    pub value: Option<Bytes>,
+}
+
+/// The records of one batch, see [`iterate`].
+#[derive(Debug)]
+pub struct Records {
+    header: BatchHeader,
+    /// What is left of the (decompressed) records.
+    rest: Bytes,
+    next: u32,
+}
+
+/// Reads the records of `batch`: the bytes of one whole batch, as [`batches`] gives them. Compressed records are
+/// decompressed at once, into at most `decompressed_max` bytes. The checksum is not looked at ([`super::check_crc`]), and a control batch
+/// ([`super::Attributes::is_control`]) is a consumer's to skip.
+///
+/// # Errors
+/// A header that cannot be read, an unknown codec, records that cannot be decompressed or expand too far. Each item is a record, or
+/// what is wrong with it, after which nothing more comes.
+pub fn iterate(batch: Bytes, decompressed_max: usize) -> Result<Records, BatchError> {
+    let header = BatchHeader::parse(&batch)?;
+    let size = header.total_size();
+    let records =
+        batch.get(HEADER_SIZE..size).ok_or(BatchError::Truncated { needed: size, available: batch.len() })?;
+    let rest = match header.attributes.compression()? {
+        Compression::None => batch.slice_ref(records),
+        codec => Bytes::from(compression::decompress(codec, records, decompressed_max)?),
+    };
+    Ok(Records { header, rest, next: 0 })
+}
+
+impl Records {
+    /// The header of the batch.
+    #[must_use]
+    pub const fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    fn read(&mut self) -> Result<Record, RecordFault> {
+        let mut source = SliceSource::new(&self.rest);
+        let EncodedRecord { timestamp_delta, offset_delta, fields } = source.encoded_record()?;
+        let mut fields = SliceSource::new(fields);
+        let view = |bytes: &[u8]| self.rest.slice_ref(bytes);
+        let key = fields.field()?.map(view);
+        let value = fields.field()?.map(view);
+        let header_count = fields.integer()?;
+        // Grows with the headers that are really there: each takes two bytes at least.
+        let mut headers = Vec::new();
+        for _ in 0..u32::try_from(header_count).map_err(|_| RecordFault::HeaderCount(header_count))? {
+            let length = fields.integer()?;
+            let key = usize::try_from(length).map_err(|_| RecordFault::HeaderKey(length))?;
+            headers.push(Header { key: view(fields.take(key)?), value: fields.field()?.map(view) });
+        }
+        let unread = fields.into_rest().len();
+        if unread > 0 {
+            return Err(RecordFault::Unread(unread));
+        }
+        self.rest = self.rest.slice_ref(source.into_rest());
+
+        let timestamp_ms = match self.header.attributes.timestamp_type() {
+            TimestampType::Create => self.header.base_timestamp.wrapping_add(timestamp_delta),
+            TimestampType::LogAppend => self.header.max_timestamp,
+        };
+        // Not the record's place: compaction leaves gaps in a batch.
+        let offset = Offset(self.header.base_offset.0.wrapping_add(i64::from(offset_delta)));
+        Ok(Record { offset, timestamp_ms, key, value, headers })
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let record_count = u32::try_from(self.header.record_count).unwrap_or(0);
+        if self.next == record_count {
+            if std::mem::take(&mut self.rest).is_empty() {
+                return None;
+            }
+            return Some(Err(BatchError::MoreThanCounted { record_count: self.header.record_count }));
+        }
+        let index = self.next;
+        match self.read() {
+            Ok(record) => {
+                self.next += 1;
+                Some(Ok(record))
+            }
+            Err(fault) => {
+                self.rest = Bytes::new();
+                self.next = record_count;
+                Some(Err(BatchError::Record { index, fault }))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        // One more than records: the error of bytes behind the last.
+        let left = u32::try_from(self.header.record_count).unwrap_or(0) - self.next;
+        (0, Some(left as usize + 1))
+    }
+}
+
+impl std::iter::FusedIterator for Records {}
+
+/// The whole batches of a fetched blob, see [`batches`].
+#[derive(Debug)]
+pub struct Batches {
+    rest: Bytes,
+}
+
+/// Splits the records of a fetch response into whole batches. A broker cuts at a number of bytes, so that the last batch may be
+/// partial: it is left out. A header that cannot be one is an error, after which nothing more comes.
+#[must_use]
+pub const fn batches(blob: Bytes) -> Batches {
+    Batches { rest: blob }
+}
+
+impl Iterator for Batches {
+    type Item = Result<(BatchHeader, Bytes), BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match BatchHeader::parse(&self.rest) {
+            Ok(header) if header.total_size() <= self.rest.len() => {
+                Some(Ok((header, self.rest.split_to(header.total_size()))))
+            }
+            Ok(_) | Err(BatchError::Truncated { .. }) => {
+                self.rest = Bytes::new();
+                None
+            }
+            Err(error) => {
+                self.rest = Bytes::new();
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+impl std::iter::FusedIterator for Batches {}

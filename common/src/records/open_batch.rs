@@ -1,0 +1,277 @@
+//! A batch that still takes records. What a record costs here is its bytes being copied once.
+
+use super::closed_batch::ClosedBatch;
+use super::varint::{self, Gathered, VARINT_SIZE_MAX, VARLONG_SIZE_MAX};
+use super::{Compression, HEADER_SIZE};
+
+/// What a batch's buffer begins with; it doubles from there (performance of a thousand cold partitions: producer memory is
+/// charged as buffers grow, not a full batch each).
+pub const INITIAL_CAPACITY: usize = 4 * 1024;
+
+/// Bytes and records of a batch are counted in 32 bits on the wire; a round bound below that.
+const SIZE_MAX: usize = 1 << 30;
+
+/// Length, attributes, timestamp delta, offset delta and the lengths of key and value.
+const RECORD_HEAD_MAX: usize = VARINT_SIZE_MAX + 1 + VARLONG_SIZE_MAX + 3 * VARINT_SIZE_MAX;
+
+/// One record to be encoded; nothing of it is kept.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RecordRef<'a> {
+    /// Milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// Null and empty differ.
+    pub key: Option<&'a [u8]>,
+    /// Null (a tombstone in a compacted topic) and empty differ.
+    pub value: Option<&'a [u8]>,
+    /// In their order; keys may repeat.
+    pub headers: &'a [HeaderRef<'a>],
+}
+
+/// One header of a [`RecordRef`].
+#[derive(Debug, Clone, Copy)]
+pub struct HeaderRef<'a> {
+    /// May be empty, not null.
+    pub key: &'a str,
+    /// Null and empty differ.
+    pub value: Option<&'a [u8]>,
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Push {
+    /// It is in the batch.
+    Appended {
+        /// Its place in the batch, from 0.
+        index: u32,
+        /// By how many bytes the buffer's capacity grew: what [`OpenBatch::growth_for`] had said.
+        bytes_grown: usize,
+    },
+    /// The batch would pass its limit with it, and is as before.
+    Full,
+}
+
+/// A batch under construction: the header's room, then each record encoded as it comes.
+#[derive(Debug)]
+pub struct OpenBatch {
+    buffer: Vec<u8>,
+    base_timestamp: i64,
+    max_timestamp: i64,
+    record_count: u32,
+}
+
+impl OpenBatch {
+    /// An empty batch. `base_timestamp_ms` is what the records' timestamps are counted from, best the first record's own.
+    /// Allocates `initial_capacity` bytes (at least a header's) at once.
+    #[must_use]
+    pub fn new(base_timestamp_ms: i64, initial_capacity: usize) -> Self {
+        let mut buffer = Vec::with_capacity(initial_capacity.max(HEADER_SIZE));
+        buffer.resize(HEADER_SIZE, 0);
+        Self { buffer, base_timestamp: base_timestamp_ms, max_timestamp: i64::MIN, record_count: 0 }
+    }
+
+    /// Appends `record` unless the encoded batch would be larger than `size_max` bytes (header included, before
+    /// compression). That holds for an empty batch too: whether a record larger than the limit may go out alone is the caller's
+    /// decision, see [`OpenBatch::encoded_size_of`].
+    #[inline]
+    pub fn try_push(&mut self, record: &RecordRef<'_>, size_max: usize) -> Push {
+        let timestamp_delta = record.timestamp_ms.wrapping_sub(self.base_timestamp);
+        let body = body_size(record, timestamp_delta, self.record_count);
+        let Some(end) = self.end_with(body, size_max) else { return Push::Full };
+        let bytes_grown = self.grow_to(end, size_max);
+
+        let mut head = self.record_head(body, timestamp_delta);
+        if let Some(key) = record.key {
+            head.integer(key.len() as i64);
+            self.buffer.extend_from_slice(head.as_slice());
+            self.buffer.extend_from_slice(key);
+            head = Gathered::new();
+        } else {
+            head.integer(-1);
+        }
+        if let Some(value) = record.value {
+            head.integer(value.len() as i64);
+            self.buffer.extend_from_slice(head.as_slice());
+            self.buffer.extend_from_slice(value);
+        } else {
+            head.integer(-1);
+            self.buffer.extend_from_slice(head.as_slice());
+        }
+        if record.headers.is_empty() {
+            self.buffer.push(0);
+        } else {
+            self.push_headers(record.headers);
+        }
+
+        debug_assert_eq!(self.buffer.len(), end, "the computed size is the written one");
+        Push::Appended { index: self.count(record.timestamp_ms), bytes_grown }
+    }
+
+    fn push_headers(&mut self, headers: &[HeaderRef<'_>]) {
+        let mut numbers = Gathered::<{ 2 * VARINT_SIZE_MAX }>::new();
+        numbers.integer(headers.len() as i64);
+        for header in headers {
+            numbers.integer(header.key.len() as i64);
+            self.buffer.extend_from_slice(numbers.as_slice());
+            self.buffer.extend_from_slice(header.key.as_bytes());
+            numbers = Gathered::new();
+            match header.value {
+                None => numbers.integer(-1),
+                Some(value) => {
+                    numbers.integer(value.len() as i64);
+                    self.buffer.extend_from_slice(numbers.as_slice());
+                    self.buffer.extend_from_slice(value);
+                    numbers = Gathered::new();
+                }
+            }
+        }
+        self.buffer.extend_from_slice(numbers.as_slice());
+    }
+
+    /// Appends a record whose key, value and headers are encoded already: a part of another batch.
+    pub(super) fn push_encoded(&mut self, timestamp_ms: i64, fields: &[u8]) {
+        let timestamp_delta = timestamp_ms.wrapping_sub(self.base_timestamp);
+        let body = fixed_size(timestamp_delta, self.record_count) + fields.len();
+        let head = self.record_head(body, timestamp_delta);
+        self.buffer.extend_from_slice(head.as_slice());
+        self.buffer.extend_from_slice(fields);
+        self.count(timestamp_ms);
+    }
+
+    fn record_head(&self, body: usize, timestamp_delta: i64) -> Gathered<RECORD_HEAD_MAX> {
+        let mut head = Gathered::new();
+        head.integer(body as i64);
+        // No attribute of a record is defined.
+        head.byte(0);
+        head.integer(timestamp_delta);
+        head.integer(i64::from(self.record_count));
+        head
+    }
+
+    fn count(&mut self, timestamp_ms: i64) -> u32 {
+        self.max_timestamp = self.max_timestamp.max(timestamp_ms);
+        let index = self.record_count;
+        self.record_count += 1;
+        index
+    }
+
+    /// The size of the batch with a record of `body` bytes in it, if that is within `size_max`.
+    fn end_with(&self, body: usize, size_max: usize) -> Option<usize> {
+        let end = self.buffer.len() + varint::size_of(body as i64) + body;
+        (end <= size_max.min(SIZE_MAX)).then_some(end)
+    }
+
+    /// What the buffer's capacity becomes to hold `end` bytes: doubled, but not beyond `size_max`.
+    fn capacity_for(&self, end: usize, size_max: usize) -> usize {
+        let capacity = self.buffer.capacity();
+        if end <= capacity {
+            return capacity;
+        }
+        capacity.saturating_mul(2).max(INITIAL_CAPACITY).min(size_max).max(end)
+    }
+
+    fn grow_to(&mut self, end: usize, size_max: usize) -> usize {
+        let before = self.buffer.capacity();
+        if end > before {
+            self.buffer.reserve_exact(self.capacity_for(end, size_max) - self.buffer.len());
+        }
+        self.buffer.capacity() - before
+    }
+
+    /// By how many bytes the buffer will grow when this record is pushed with this limit (0: it fits), so that a caller can
+    /// set them aside first; `None` if it would be refused.
+    #[must_use]
+    pub fn growth_for(&self, record: &RecordRef<'_>, size_max: usize) -> Option<usize> {
+        let timestamp_delta = record.timestamp_ms.wrapping_sub(self.base_timestamp);
+        let end = self.end_with(body_size(record, timestamp_delta, self.record_count), size_max)?;
+        Some(self.capacity_for(end, size_max) - self.buffer.capacity())
+    }
+
+    /// Bytes of a batch that holds `record` alone, with the record's own timestamp as base: what to compare with a limit before
+    /// a record is taken at all.
+    #[must_use]
+    pub fn encoded_size_of(record: &RecordRef<'_>) -> usize {
+        let body = body_size(record, 0, 0);
+        HEADER_SIZE + varint::size_of(body as i64) + body
+    }
+
+    /// Records so far.
+    #[must_use]
+    pub const fn record_count(&self) -> u32 {
+        self.record_count
+    }
+
+    /// No record yet.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.record_count == 0
+    }
+
+    /// Bytes of the batch if it were closed now without compression.
+    #[must_use]
+    pub const fn encoded_size(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Bytes allocated.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// What the records' timestamps are counted from.
+    #[must_use]
+    pub const fn base_timestamp(&self) -> i64 {
+        self.base_timestamp
+    }
+
+    /// The largest timestamp so far; `None` without records.
+    #[must_use]
+    pub const fn max_timestamp(&self) -> Option<i64> {
+        if self.record_count == 0 { None } else { Some(self.max_timestamp) }
+    }
+
+    /// Ends the batch and compresses it; best done outside any lock. `level` is the codec's own (see
+    /// [`Compression::levels`]), its default if `None`. Without compression the bytes stay where they are. A batch that a codec would
+    /// not make smaller goes out uncompressed, as librdkafka's do.
+    ///
+    /// A batch without records is none: brokers refuse it.
+    #[must_use]
+    pub fn close(self, compression: Compression, level: Option<i32>) -> ClosedBatch {
+        debug_assert!(self.record_count > 0, "a batch holds records");
+        ClosedBatch::new(
+            self.buffer,
+            self.record_count,
+            self.base_timestamp,
+            self.max_timestamp,
+            compression,
+            level,
+        )
+    }
+}
+
+/// Bytes of a record after its own length.
+#[inline]
+fn body_size(record: &RecordRef<'_>, timestamp_delta: i64, index: u32) -> usize {
+    let headers = if record.headers.is_empty() {
+        1
+    } else {
+        let each = record
+            .headers
+            .iter()
+            .map(|header| field_size(Some(header.key.as_bytes())) + field_size(header.value));
+        varint::size_of(record.headers.len() as i64) + each.sum::<usize>()
+    };
+    fixed_size(timestamp_delta, index) + field_size(record.key) + field_size(record.value) + headers
+}
+
+/// Attributes and the two deltas.
+#[inline]
+const fn fixed_size(timestamp_delta: i64, index: u32) -> usize {
+    1 + varint::size_of(timestamp_delta) + varint::size_of(index as i64)
+}
+
+/// A nullable field with the length in front of it.
+#[inline]
+fn field_size(field: Option<&[u8]>) -> usize {
+    field.map_or(1, |bytes| varint::size_of(bytes.len() as i64) + bytes.len())
+}

@@ -1,0 +1,180 @@
+//! Variable-length integers as records use them: zigzag, seven bits a byte, least significant first
+//! (Kafka's `ByteUtils`). Lengths and counts are 32-bit, timestamp deltas 64-bit.
+
+/// Bytes of the longest 32-bit varint.
+pub(super) const VARINT_SIZE_MAX: usize = 5;
+/// Bytes of the longest 64-bit varint.
+pub(super) const VARLONG_SIZE_MAX: usize = 10;
+
+/// Folds the sign into the lowest bit, so that small negative numbers stay short.
+#[inline]
+pub(super) const fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+#[inline]
+const fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+/// How many bytes `value` takes: 1 to 10. The sizes of 32-bit numbers are the same when they are widened.
+#[inline]
+pub(super) const fn size_of(value: i64) -> usize {
+    // Seven bits a byte, and at least one byte: ⌈bits / 7⌉ as a multiplication by 9/64, exact up to 64 bits.
+    let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
+    (bits * 9 + 64) / 64
+}
+
+/// A few varints in a row, gathered where no allocation is needed and appended to a buffer in one copy.
+pub(super) struct Gathered<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Gathered<N> {
+    pub(super) const fn new() -> Self {
+        Self { bytes: [0; N], len: 0 }
+    }
+
+    /// One plain byte. `N` is chosen by the caller for the longest it gathers; what is beyond would be lost.
+    #[inline]
+    pub(super) fn byte(&mut self, byte: u8) {
+        debug_assert!(self.len < N, "room for all that is gathered");
+        if let Some(slot) = self.bytes.get_mut(self.len) {
+            *slot = byte;
+            self.len += 1;
+        }
+    }
+
+    /// One integer, 32- or 64-bit.
+    #[inline]
+    pub(super) fn integer(&mut self, value: i64) {
+        let mut rest = zigzag(value);
+        while rest >= 0x80 {
+            self.byte(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        self.byte(rest as u8);
+    }
+
+    #[inline]
+    pub(super) fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// Reads a 32-bit varint byte by byte. Like Kafka's reader it takes at most five bytes and ignores bits beyond the 32nd.
+///
+/// # Errors
+/// Whatever `byte` answers when there is none left; `too_long` after five bytes with a continuation bit.
+#[inline]
+pub(super) fn read_i32<E>(
+    mut byte: impl FnMut() -> Result<u8, E>,
+    too_long: impl FnOnce() -> E,
+) -> Result<i32, E> {
+    // Lengths below 64 and deltas of the first 64 records are one byte.
+    let first = byte()?;
+    if first < 0x80 {
+        return Ok(unzigzag(u64::from(first)) as i32);
+    }
+    let mut value = u32::from(first & 0x7f);
+    for shift in (7..).step_by(7).take(VARINT_SIZE_MAX - 1) {
+        let next = byte()?;
+        value |= u32::from(next & 0x7f) << shift;
+        if next < 0x80 {
+            return Ok((value >> 1) as i32 ^ -((value & 1) as i32));
+        }
+    }
+    Err(too_long())
+}
+
+/// Reads a 64-bit varint, at most ten bytes; otherwise as [`read_i32`].
+///
+/// # Errors
+/// As [`read_i32`].
+#[inline]
+pub(super) fn read_i64<E>(
+    mut byte: impl FnMut() -> Result<u8, E>,
+    too_long: impl FnOnce() -> E,
+) -> Result<i64, E> {
+    let first = byte()?;
+    if first < 0x80 {
+        return Ok(unzigzag(u64::from(first)));
+    }
+    let mut value = u64::from(first & 0x7f);
+    for shift in (7..).step_by(7).take(VARLONG_SIZE_MAX - 1) {
+        let next = byte()?;
+        value |= u64::from(next & 0x7f) << shift;
+        if next < 0x80 {
+            return Ok(unzigzag(value));
+        }
+    }
+    Err(too_long())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(value: i64) -> Vec<u8> {
+        let mut gathered = Gathered::<VARLONG_SIZE_MAX>::new();
+        gathered.integer(value);
+        gathered.as_slice().to_vec()
+    }
+
+    fn reader(bytes: &[u8]) -> impl FnMut() -> Result<u8, &'static str> {
+        let mut bytes = bytes.iter();
+        move || bytes.next().copied().ok_or("end")
+    }
+
+    #[test]
+    fn known_encodings() {
+        // The examples of Kafka's ByteUtilsTest and of Protocol Buffers' description of zigzag.
+        let table: &[(i64, &[u8])] = &[
+            (0, &[0]),
+            (-1, &[1]),
+            (1, &[2]),
+            (63, &[0x7e]),
+            (-64, &[0x7f]),
+            (64, &[0x80, 0x01]),
+            (-65, &[0x81, 0x01]),
+            (8191, &[0xfe, 0x7f]),
+            (8192, &[0x80, 0x80, 0x01]),
+            (i64::from(i32::MAX), &[0xfe, 0xff, 0xff, 0xff, 0x0f]),
+            (i64::from(i32::MIN), &[0xff, 0xff, 0xff, 0xff, 0x0f]),
+            (i64::MAX, &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]),
+            (i64::MIN, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]),
+        ];
+        for (value, bytes) in table {
+            assert_eq!(written(*value), *bytes, "{value}");
+            assert_eq!(size_of(*value), bytes.len(), "{value}");
+            assert_eq!(read_i64(reader(bytes), || "long"), Ok(*value));
+            if let Ok(value) = i32::try_from(*value) {
+                assert_eq!(read_i32(reader(bytes), || "long"), Ok(value));
+            }
+        }
+    }
+
+    #[test]
+    fn an_endless_varint_ends_at_its_limit() {
+        assert_eq!(read_i32(reader(&[0xff; 64]), || "long"), Err("long"));
+        assert_eq!(read_i64(reader(&[0xff; 64]), || "long"), Err("long"));
+        assert_eq!(read_i32(reader(&[0x80]), || "long"), Err("end"));
+        assert_eq!(read_i64(reader(&[]), || "long"), Err("end"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn what_is_written_is_read_and_has_the_computed_size(value: i64, shift in 0_u32..64) {
+            let value = value >> shift;
+            let bytes = written(value);
+            prop_assert_eq!(bytes.len(), size_of(value));
+            prop_assert_eq!(read_i64(reader(&bytes), || "long"), Ok(value));
+            if let Ok(short) = i32::try_from(value) {
+                prop_assert_eq!(read_i32(reader(&bytes), || "long"), Ok(short));
+            }
+        }
+    }
+}
