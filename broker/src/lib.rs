@@ -1,3 +1,4 @@
 //! Placeholder of a crate that is being written.
 
+pub mod log;
 pub mod storage;
