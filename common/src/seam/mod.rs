@@ -10,7 +10,9 @@ mod wall_clock;
 
 use std::sync::Arc;
 
-pub use network::{ConnectError, ConnectStage, Connection, Listener, Network, ReadHalf, RealNetwork, WriteHalf};
+pub use network::{
+    ConnectError, ConnectStage, Connection, Listener, Network, ReadHalf, RealNetwork, WriteHalf,
+};
 pub use random::Random;
 pub use spawn::{RealSpawn, Spawn, Spawner, TaskHandle};
 pub use wall_clock::{RealWallClock, WallClock};

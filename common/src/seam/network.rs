@@ -86,7 +86,8 @@ impl Network for RealNetwork {
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Connection, ConnectError>> {
         Box::pin(async move {
             let failed = |stage, source| ConnectError { address: address.to_owned(), stage, source };
-            let candidates = tokio::net::lookup_host(address).await.map_err(|e| failed(ConnectStage::Name, e))?;
+            let candidates =
+                tokio::net::lookup_host(address).await.map_err(|e| failed(ConnectStage::Name, e))?;
             let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
             let mut stage = ConnectStage::Name;
             for candidate in candidates {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::{AbortHandle, Abortable};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::BoxFuture;
 
@@ -44,10 +44,10 @@ impl Spawner {
     /// Starts `task`. Dropping the handle lets it run on.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> TaskHandle {
         let (abort, registration) = AbortHandle::new_pair();
-        let (ended, end) = oneshot::channel::<()>();
+        let (ended, end) = watch::channel(());
         let task = Abortable::new(task, registration);
         self.0.spawn(Box::pin(async move {
-            // Dropped when the task ends, is aborted, panics, or its runtime goes: each of them ends `join`.
+            // Dropped when the task ends, is aborted, panics, or its runtime goes: each of them shows in `TaskHandle::ended`.
             let _ended = ended;
             let _ = task.await;
         }));
@@ -69,7 +69,7 @@ impl Spawner {
 /// A started task.
 pub struct TaskHandle {
     abort: AbortHandle,
-    end: oneshot::Receiver<()>,
+    end: watch::Receiver<()>,
 }
 
 impl TaskHandle {
@@ -79,7 +79,7 @@ impl TaskHandle {
     }
 
     /// Waits until the task has ended, however it did.
-    pub async fn join(self) {
-        let _ = self.end.await;
+    pub async fn ended(&mut self) {
+        while self.end.changed().await.is_ok() {}
     }
 }

@@ -1,0 +1,42 @@
+//! DescribeCluster (60), versions 0–2.
+//!
+//! - 1: the request says whether brokers or controllers are meant; a client that asks for controllers learns that this
+//!   is not their port.
+//! - 2: fenced brokers can be asked for; there are none.
+
+use gapless_common::{
+    error_code::ErrorCode,
+    protocol::{
+        Text,
+        messages::{DescribeClusterRequest, DescribeClusterResponse, describe_cluster::DescribeClusterBroker},
+    },
+};
+
+use super::{ApiError, Incoming};
+use crate::{config::NODE_ID, connection::reply::Reply};
+
+pub(super) const ERRORS: &[ErrorCode] = &[ErrorCode::INVALID_REQUEST];
+
+const ENDPOINT_TYPE_BROKERS: i8 = 1;
+
+pub(super) fn handle(request: &Incoming, body: &DescribeClusterRequest) -> Result<Reply, ApiError> {
+    if body.endpoint_type != ENDPOINT_TYPE_BROKERS {
+        return request.answer(&DescribeClusterResponse {
+            error_code: request.count(ErrorCode::INVALID_REQUEST),
+            error_message: Some(Text::from_static("this is a broker's address, not a controller's")),
+            endpoint_type: body.endpoint_type,
+            ..Default::default()
+        });
+    }
+    request.answer(&DescribeClusterResponse {
+        cluster_id: Text::from(request.broker.meta.cluster_id()),
+        controller_id: NODE_ID,
+        brokers: vec![DescribeClusterBroker {
+            broker_id: NODE_ID,
+            host: Text::from(request.endpoint.host.as_str()),
+            port: i32::from(request.endpoint.port),
+            ..Default::default()
+        }],
+        ..Default::default()
+    })
+}

@@ -1,0 +1,259 @@
+//! Fetch (1), versions 4–17: reads record batches as they lie in the log.
+//!
+//! - 7: sessions (KIP-227). None is kept here: the answer's session id is 0, which tells the client to ask in full each
+//!   time; a request of another session is answered with FETCH_SESSION_ID_NOT_FOUND.
+//! - 9: the client's leader epoch is checked; 12: so is the epoch of what it fetched last.
+//! - 13: topics by id.
+//!
+//! A request waits until `min_bytes` are there, `max_wait_ms` have passed, or something is wrong. What is sent is a
+//! range of a segment, spliced in when the response is written. The first partition with data ignores both byte
+//! limits, so that a batch larger than they are never stalls a consumer.
+
+use std::{sync::Arc, time::Duration};
+
+use gapless_common::{
+    error_code::ErrorCode,
+    protocol::{
+        self, RecordData, Text,
+        messages::{
+            FetchRequest, FetchResponse,
+            fetch::{EpochEndOffset, FetchPartition, FetchableTopicResponse, PartitionData},
+        },
+    },
+    types::{LeaderEpoch, Offset, TopicId},
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+use super::{ApiError, Incoming, check_leader_epoch};
+use crate::{
+    connection::reply::{FileRange, Reply, splice},
+    log::PartitionLog,
+};
+
+pub(super) const ERRORS: &[ErrorCode] = &[
+    ErrorCode::OFFSET_OUT_OF_RANGE,
+    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+    ErrorCode::KAFKA_STORAGE_ERROR,
+    ErrorCode::FETCH_SESSION_ID_NOT_FOUND,
+    ErrorCode::FENCED_LEADER_EPOCH,
+    ErrorCode::UNKNOWN_LEADER_EPOCH,
+    ErrorCode::UNKNOWN_TOPIC_ID,
+];
+
+/// The most that one response carries, whatever the client allows: Kafka's `fetch.max.bytes` of a broker (55 MiB).
+const RESPONSE_BYTES_MAX: usize = 55 << 20;
+/// The longest wait, whatever the client allows: below every client's request timeout it makes no difference, and a
+/// connection is not held for days.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+/// Topics are given by id from this version on.
+const TOPIC_ID_VERSION: i16 = 13;
+
+/// What one request reads from, looked up once.
+struct Plan {
+    topics: Vec<TopicPlan>,
+    min_bytes: usize,
+    max_bytes: usize,
+    read_committed: bool,
+}
+
+struct TopicPlan {
+    name: Text,
+    id: TopicId,
+    partitions: Vec<PartitionPlan>,
+}
+
+struct PartitionPlan {
+    asked: FetchPartition,
+    log: Result<Arc<PartitionLog>, ErrorCode>,
+}
+
+/// One look at all the partitions.
+struct Look {
+    topics: Vec<FetchableTopicResponse>,
+    ranges: Vec<FileRange>,
+    bytes: usize,
+    /// Something that the client must hear of at once.
+    urgent: bool,
+}
+
+pub(super) fn handle(request: Incoming, body: FetchRequest) -> Result<Reply, ApiError> {
+    // 0 opens a session and −1 is without one: both are answered in full. Any other epoch goes on with a session.
+    if body.session_id != 0 && body.session_epoch > 0 {
+        return request.answer(&FetchResponse {
+            error_code: request.count(ErrorCode::FETCH_SESSION_ID_NOT_FOUND),
+            ..Default::default()
+        });
+    }
+    let wait = Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
+    let deadline = request.received + wait;
+    let plan = plan(&request, body);
+    let first = plan.look();
+    if first.is_enough(&plan) || Instant::now() >= deadline {
+        return Ok(Reply::Ready(respond(&request, first)?));
+    }
+    Ok(Reply::Later(Box::pin(async move {
+        let look = wait_for_data(&request, &plan, deadline).await;
+        respond(&request, look).unwrap_or_else(|error| {
+            // The first look would have failed alike; there is nothing in the second that could.
+            tracing::error!("{error}");
+            Vec::new()
+        })
+    })))
+}
+
+fn plan(request: &Incoming, body: FetchRequest) -> Plan {
+    let catalogue = &request.broker.catalogue;
+    let topics = body
+        .topics
+        .into_iter()
+        .map(|asked| {
+            let (topic, missing) = if request.version >= TOPIC_ID_VERSION {
+                (catalogue.by_id(asked.topic_id), ErrorCode::UNKNOWN_TOPIC_ID)
+            } else {
+                (catalogue.by_name(&asked.topic), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+            };
+            let partitions = asked
+                .partitions
+                .into_iter()
+                .map(|asked| PartitionPlan {
+                    log: match &topic {
+                        None => Err(missing),
+                        Some(topic) => {
+                            topic.partition(asked.partition).cloned().ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+                        }
+                    },
+                    asked,
+                })
+                .collect();
+            TopicPlan { name: asked.topic, id: asked.topic_id, partitions }
+        })
+        .collect();
+    Plan {
+        topics,
+        min_bytes: usize::try_from(body.min_bytes).unwrap_or(0),
+        max_bytes: usize::try_from(body.max_bytes).unwrap_or(0).min(RESPONSE_BYTES_MAX),
+        read_committed: body.isolation_level == 1,
+    }
+}
+
+impl Plan {
+    fn logs(&self) -> impl Iterator<Item = &Arc<PartitionLog>> {
+        self.topics.iter().flat_map(|topic| &topic.partitions).filter_map(|partition| partition.log.as_ref().ok())
+    }
+
+    fn look(&self) -> Look {
+        let mut look = Look { topics: Vec::with_capacity(self.topics.len()), ranges: Vec::new(), bytes: 0, urgent: false };
+        for topic in &self.topics {
+            let partitions = topic.partitions.iter().map(|partition| self.look_at(partition, &mut look)).collect();
+            look.topics.push(FetchableTopicResponse { topic: topic.name.clone(), topic_id: topic.id, partitions });
+        }
+        look
+    }
+
+    fn look_at(&self, partition: &PartitionPlan, look: &mut Look) -> PartitionData {
+        let failed = |error_code, look: &mut Look| {
+            look.urgent = true;
+            PartitionData {
+                partition_index: partition.asked.partition,
+                error_code,
+                high_watermark: -1,
+                aborted_transactions: None,
+                ..Default::default()
+            }
+        };
+        let log = match &partition.log {
+            Ok(log) => log,
+            Err(code) => return failed(*code, look),
+        };
+        if let Err(code) = check_leader_epoch(log, partition.asked.current_leader_epoch) {
+            return failed(code, look);
+        }
+        let high_watermark = log.high_watermark();
+        let mut data = PartitionData {
+            partition_index: partition.asked.partition,
+            error_code: ErrorCode::NONE,
+            high_watermark: high_watermark.0,
+            // The same as long as there are no transactions.
+            last_stable_offset: high_watermark.0,
+            log_start_offset: log.log_start_offset().0,
+            aborted_transactions: self.read_committed.then(Vec::new),
+            ..Default::default()
+        };
+        if let Some(diverging_epoch) = diverging(log, &partition.asked) {
+            look.urgent = true;
+            data.diverging_epoch = diverging_epoch;
+            return data;
+        }
+        let partition_max = usize::try_from(partition.asked.partition_max_bytes).unwrap_or(0);
+        let room = partition_max.min(self.max_bytes.saturating_sub(look.bytes));
+        let nothing_yet = look.bytes == 0;
+        match log.read(Offset(partition.asked.fetch_offset), room, nothing_yet) {
+            Ok(None) => {}
+            Ok(Some(range)) => {
+                look.bytes += range.len as usize;
+                data.records = Some(RecordData::External {
+                    index: u32::try_from(look.ranges.len()).unwrap_or(u32::MAX),
+                    len: range.len,
+                });
+                look.ranges.push(range);
+            }
+            Err(error) => {
+                tracing::debug!("fetch at {} refused: {error}", partition.asked.fetch_offset);
+                return failed(error.error_code(), look);
+            }
+        }
+        data
+    }
+}
+
+/// A client whose last batch is of an epoch that ended, here, before where it reads on: it read what was cut off.
+fn diverging(log: &PartitionLog, asked: &FetchPartition) -> Option<EpochEndOffset> {
+    if asked.last_fetched_epoch < 0 {
+        return None;
+    }
+    let (epoch, end) = log.end_offset_for_epoch(LeaderEpoch(asked.last_fetched_epoch));
+    (epoch.0 < asked.last_fetched_epoch || end.0 < asked.fetch_offset)
+        .then_some(EpochEndOffset { epoch: epoch.0, end_offset: end.0 })
+}
+
+impl Look {
+    fn is_enough(&self, plan: &Plan) -> bool {
+        self.urgent || self.bytes >= plan.min_bytes
+    }
+}
+
+async fn wait_for_data(request: &Incoming, plan: &Plan, deadline: Instant) -> Look {
+    let moved = Arc::new(Notify::new());
+    let mut stage = request.broker.stage();
+    loop {
+        // Registered before the look, so that what moves in between is not missed.
+        for log in plan.logs() {
+            log.watch(&moved);
+        }
+        let look = plan.look();
+        if look.is_enough(plan) {
+            return look;
+        }
+        let over = tokio::select! {
+            biased;
+            () = stage.stopping() => true,
+            moved = timeout_at(deadline, moved.notified()) => moved.is_err(),
+        };
+        if over {
+            return plan.look();
+        }
+    }
+}
+
+fn respond(request: &Incoming, look: Look) -> Result<Vec<crate::connection::reply::BodyPart>, ApiError> {
+    for partition in look.topics.iter().flat_map(|topic| &topic.partitions) {
+        request.count(partition.error_code);
+    }
+    request.broker.metrics.fetched_bytes.increment(look.bytes as u64);
+    let body = FetchResponse { responses: look.topics, ..Default::default() };
+    let parts = protocol::encode_response_frame(request.api, request.version, request.correlation_id, &body)?;
+    Ok(splice(parts, &look.ranges))
+}

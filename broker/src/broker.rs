@@ -1,0 +1,325 @@
+//! The broker as a whole: started, running, stopped.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use gapless_common::seam::{Listener, Seams, TaskHandle};
+use tokio::time::{Instant, interval, timeout};
+
+use crate::{
+    config::{Config, ConfigError, split_address},
+    connection::{Endpoint, budget::MemoryBudget},
+    http, listener,
+    listener::OpenConnections,
+    log::{Durability, Flusher, FlusherConfig, State},
+    metrics::{BrokerMetrics, StaticFacts},
+    rate_limited_log::RateLimitedLog,
+    stage::{Stage, StageSetter},
+    storage::{Files, LockGuard, small_file::SmallFileError},
+    topics::{Catalogue, OpenTopicsError, Store, meta::Meta},
+};
+
+const LOCK: &str = ".lock";
+/// How often histograms are moved into their buckets when nobody scrapes.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// How often the producers of idle partitions are looked through for those whose time is over.
+const PRODUCER_EXPIRY: Duration = Duration::from_secs(60);
+
+/// What every part of a running broker can reach.
+pub struct Shared {
+    /// As it was started.
+    pub config: Config,
+    /// Time, network, tasks, randomness.
+    pub seams: Seams,
+    /// The data directory.
+    pub files: Arc<dyn Files>,
+    /// The topics.
+    pub catalogue: Catalogue,
+    /// What the broker knows of itself.
+    pub meta: Meta,
+    /// Everything that is counted.
+    pub metrics: Arc<BrokerMetrics>,
+    /// Memory of requests under way.
+    pub budget: Arc<MemoryBudget>,
+    /// Connections being served.
+    pub connections: OpenConnections,
+    stage: StageSetter,
+    strangers: RateLimitedLog,
+}
+
+impl Shared {
+    /// How far a stop has come.
+    pub fn stage(&self) -> Stage {
+        self.stage.watch()
+    }
+
+    /// Logs what a client did wrong; many such lines a second are cut.
+    pub fn say_of_stranger(&self, line: impl FnOnce() -> String) {
+        match self.strangers.admit(Instant::now()) {
+            Some(0) => tracing::warn!("{}", line()),
+            Some(left_out) => tracing::warn!("{} ({left_out} lines like it left out)", line()),
+            None => {}
+        }
+    }
+
+    /// Partitions that are not fully served, with the reason.
+    pub fn impaired_partitions(&self) -> Vec<(String, String)> {
+        let mut impaired = Vec::new();
+        for topic in self.catalogue.all() {
+            for (log, partition) in topic.partitions.iter().zip(0..) {
+                let why = match log.state() {
+                    State::Online => continue,
+                    State::Offline { why } => format!("offline: {why}"),
+                    State::Quarantined { at, why } => format!("quarantined from offset {at}: {why}"),
+                };
+                impaired.push((format!("{}-{partition}", topic.name), why));
+            }
+        }
+        impaired
+    }
+}
+
+/// What HTTP shows, from before recovery on.
+pub struct Vitals {
+    /// Everything that is counted.
+    pub metrics: Arc<BrokerMetrics>,
+    running: OnceLock<Arc<Shared>>,
+}
+
+impl Vitals {
+    /// The broker, once it serves clients and until it stops.
+    pub fn ready(&self) -> Option<&Arc<Shared>> {
+        self.running.get().filter(|shared| !shared.stage().is_stopping())
+    }
+
+    /// The broker, once recovery is done.
+    pub fn running(&self) -> Option<&Arc<Shared>> {
+        self.running.get()
+    }
+}
+
+/// Why a broker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting contradicts another.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address that cannot be listened on.
+    #[error("{flag} {address}: {source}; choose another address or port (port 0 picks a free one)")]
+    Listen {
+        /// The flag that gave it.
+        flag: &'static str,
+        /// As it was given.
+        address: String,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// The data directory cannot be made, locked or written.
+    #[error("the data directory cannot be used: {0}")]
+    DataDir(io::Error),
+    /// Another broker works on the data directory.
+    #[error("the data directory is locked by another broker; stop that one or choose another directory")]
+    Locked,
+    /// A small file of the data directory is unreadable.
+    #[error(transparent)]
+    Meta(#[from] SmallFileError),
+    /// The topics could not be read.
+    #[error(transparent)]
+    Topics(#[from] OpenTopicsError),
+    /// The metrics could not be set up.
+    #[error("metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+}
+
+impl StartError {
+    /// One sentence for the command line, which names the flag.
+    pub fn sentence(&self, data_dir: &std::path::Path) -> String {
+        match self {
+            Self::Config(_) | Self::Listen { .. } | Self::Metrics(_) => self.to_string(),
+            Self::DataDir(_) | Self::Locked | Self::Meta(_) | Self::Topics(_) => {
+                format!("--data-dir {}: {self}", data_dir.display())
+            }
+        }
+    }
+}
+
+/// A running broker.
+///
+/// Dropping it leaves its tasks running until their runtime ends; [`Broker::stop`] ends them in order.
+pub struct Broker {
+    shared: Arc<Shared>,
+    flusher: Flusher,
+    kafka: Vec<(String, SocketAddr)>,
+    http: Option<SocketAddr>,
+    tasks: Vec<TaskHandle>,
+    _lock: LockGuard,
+}
+
+impl Broker {
+    /// Starts a broker on a data directory and returns when it serves clients. `boot_id` tells one start of the machine
+    /// from the next.
+    ///
+    /// # Errors
+    /// What cannot work, in a sentence. Nothing keeps running then.
+    pub async fn start(
+        config: Config,
+        files: Arc<dyn Files>,
+        boot_id: &str,
+        seams: Seams,
+    ) -> Result<Self, StartError> {
+        config.validate()?;
+        let metrics = Arc::new(BrokerMetrics::new(&StaticFacts {
+            durability: config.durability.name(),
+            connections_limit: config.max_connections,
+            in_flight_limit_bytes: config.max_inflight_bytes,
+        })?);
+        let lock = lock(&*files).await?;
+        let vitals = Arc::new(Vitals { metrics: Arc::clone(&metrics), running: OnceLock::new() });
+        let mut tasks = Tasks(Vec::new());
+        let http = match &config.http_listen {
+            None => None,
+            Some(address) => {
+                let listener = listen(&seams, "--http-listen", address).await?;
+                let bound = listener.local_addr();
+                tasks.0.push(seams.spawner.spawn(http::serve(Arc::clone(&vitals), listener)));
+                Some(bound)
+            }
+        };
+        let meta = Meta::open(Arc::clone(&files), boot_id, &seams.random).await?;
+        let flusher = Flusher::start(FlusherConfig { durability: config.durability }, &seams.spawner, metrics.flush_observer());
+        let store = Store::new(Arc::clone(&files), &config, &meta, flusher.handle(), &seams);
+        let recovered = store.recover().await?;
+        metrics.recovery_truncated_bytes.set(recovered.truncated_bytes as f64);
+        let catalogue =
+            Catalogue::new(store, recovered.topics, config.clone(), seams.random.fork(), seams.spawner.clone());
+
+        let mut kafka = Vec::new();
+        let mut listeners = Vec::new();
+        for listener_config in &config.listeners {
+            let listener = listen(&seams, "--listen", &listener_config.listen).await?;
+            let bound = listener.local_addr();
+            let advertised = listener_config.advertise.as_deref().unwrap_or(&listener_config.listen);
+            let (host, port) = split_address("--advertise", advertised)?;
+            // Port 0 stands for the one that was picked.
+            let port = if port == 0 { bound.port() } else { port };
+            kafka.push((listener_config.name.clone(), bound));
+            listeners.push((listener, Arc::new(Endpoint { host: host.to_owned(), port })));
+        }
+        let budget = MemoryBudget::new(config.max_inflight_bytes, config.max_request_bytes);
+        let shared = Arc::new(Shared {
+            config,
+            seams: seams.clone(),
+            files,
+            catalogue,
+            meta,
+            metrics,
+            budget,
+            connections: OpenConnections::default(),
+            stage: StageSetter::new(),
+            strangers: RateLimitedLog::default(),
+        });
+        for (listener, endpoint) in listeners {
+            tasks.0.push(seams.spawner.spawn(listener::accept(Arc::clone(&shared), listener, endpoint)));
+        }
+        tasks.0.push(seams.spawner.spawn(keep_house(Arc::clone(&shared))));
+        shared.metrics.ready.set(1.0);
+        // Empty until now, so it is set.
+        let _ = vitals.running.set(Arc::clone(&shared));
+        tracing::info!("acks=all waits for {}", shared.config.durability.in_words());
+        Ok(Self { shared, flusher, kafka, http, tasks: tasks.keep(), _lock: lock })
+    }
+
+    /// The listeners and where they are bound, in the order of the configuration.
+    #[must_use]
+    pub fn kafka_addresses(&self) -> &[(String, SocketAddr)] {
+        &self.kafka
+    }
+
+    /// Where metrics and health are served.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// Stops: no new connections or requests; what is in flight is finished within the shutdown timeout; everything is
+    /// flushed. False if something could not be: the reason is in the log, and nothing acknowledged depends on it.
+    pub async fn stop(self) -> bool {
+        let shared = &self.shared;
+        shared.metrics.ready.set(0.0);
+        shared.stage.stop();
+        let limit = shared.config.shutdown_timeout;
+        let mut clean = true;
+        if timeout(limit, shared.connections.none()).await.is_err() {
+            tracing::warn!("connections were still busy after {limit:?} (--shutdown-timeout) and are cut");
+            shared.stage.abort();
+            clean = timeout(limit, shared.connections.none()).await.is_ok();
+        }
+        for topic in shared.catalogue.all() {
+            for (log, partition) in topic.partitions.iter().zip(0..) {
+                if let Err(error) = log.flush_and_close().await {
+                    tracing::error!("{}-{partition} could not be flushed: {error}", topic.name);
+                    clean = false;
+                }
+            }
+        }
+        self.flusher.stop().await;
+        for task in &self.tasks {
+            task.abort();
+        }
+        clean
+    }
+}
+
+/// Tasks of a start that may still fail.
+struct Tasks(Vec<TaskHandle>);
+
+impl Tasks {
+    fn keep(mut self) -> Vec<TaskHandle> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+async fn lock(files: &dyn Files) -> Result<LockGuard, StartError> {
+    files.create_dir(Path::new("")).await.map_err(StartError::DataDir)?;
+    files.lock(Path::new(LOCK)).await.map_err(StartError::DataDir)?.ok_or(StartError::Locked)
+}
+
+async fn listen(seams: &Seams, flag: &'static str, address: &str) -> Result<Box<dyn Listener>, StartError> {
+    seams
+        .network
+        .listen(address)
+        .await
+        .map_err(|source| StartError::Listen { flag, address: address.to_owned(), source })
+}
+
+/// What is done now and then, whether or not anybody asks.
+async fn keep_house(broker: Arc<Shared>) {
+    let mut upkeep = interval(METRICS_UPKEEP);
+    let mut expiry = interval(PRODUCER_EXPIRY);
+    loop {
+        tokio::select! {
+            biased;
+            _ = upkeep.tick() => broker.metrics.upkeep(),
+            _ = expiry.tick() => {
+                for topic in broker.catalogue.all() {
+                    for log in &topic.partitions {
+                        log.expire_producers().await;
+                    }
+                }
+            }
+        }
+    }
+}

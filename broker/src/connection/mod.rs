@@ -1,0 +1,168 @@
+//! One client's connection: requests are read, handled and answered in order, and one that waits for a flush or for
+//! data does not keep the next from being read.
+//!
+//! - [`frames`]: frames out of the byte stream, paid for from the [`budget`].
+//! - this file: the receiving half. It hands each request to [`crate::api`], which appends and reads; what must wait
+//!   becomes part of the answer.
+//! - [`reply`]: what an answer is made of.
+//! - [`writer`]: the sending half, a task of its own.
+
+pub mod budget;
+mod frames;
+pub mod reply;
+mod writer;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gapless_common::{
+    protocol::{self, ApiKey, Decoder},
+    seam::Connection,
+};
+use tokio::{sync::mpsc, time::Instant};
+
+use self::{
+    budget::BudgetAccount,
+    frames::{FrameEnd, FrameReader},
+    writer::{Answer, write_answers},
+};
+use crate::{api, broker::Shared};
+
+/// Requests of one connection that are read and not yet answered; beyond it reading pauses. Kafka's clients keep five
+/// in flight, librdkafka without idempotence many more.
+const PIPELINE_MAX: usize = 128;
+
+/// The address that clients of one listener are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Host, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// Why a connection ended.
+enum End {
+    /// The stream told: nothing can be or need be answered any more when it was the peer's doing.
+    Frames(FrameEnd),
+    /// Bytes that are no request.
+    NotARequest(String),
+    /// Memory was needed for others.
+    Evicted,
+    /// The sending half ended first and has said why.
+    WriterGone,
+    /// The broker stops.
+    Stopping,
+}
+
+/// Serves one connection to its end.
+pub async fn serve(broker: Arc<Shared>, endpoint: Arc<Endpoint>, connection: Connection) {
+    let peer = connection.peer;
+    let account = broker.budget.open();
+    let frames = FrameReader::new(
+        connection.reader,
+        broker.config.max_request_bytes,
+        broker.config.idle_timeout,
+        broker.config.frame_timeout,
+    );
+    let (answers, queue) = mpsc::channel(PIPELINE_MAX);
+    let mut writer = {
+        let broker = Arc::clone(&broker);
+        let stall_timeout = broker.config.frame_timeout;
+        let work = Arc::clone(&broker);
+        work.seams.spawner.clone().spawn(async move {
+            if let Err(end) = write_answers(queue, connection.writer, stall_timeout, &broker.metrics).await {
+                broker.say_of_stranger(|| format!("connection of {peer} closed: {end}"));
+            }
+        })
+    };
+    let end = receive(&broker, &endpoint, &account, frames, &answers).await;
+    drop(answers);
+    let answers_matter = match &end {
+        End::Frames(FrameEnd::Closed | FrameEnd::Io(_)) => false,
+        End::Frames(FrameEnd::Idle { .. }) | End::Stopping => true,
+        End::Frames(_) | End::NotARequest(_) | End::Evicted => {
+            broker.say_of_stranger(|| format!("connection of {peer} closed: {end}"));
+            !matches!(end, End::Evicted)
+        }
+        End::WriterGone => false,
+    };
+    let mut stage = broker.stage();
+    if answers_matter {
+        // Bounded: each write within the frame timeout, each wait by its own request, all by the stop's limit.
+        tokio::select! {
+            biased;
+            () = writer.ended() => return,
+            () = stage.aborted() => {}
+        }
+    }
+    writer.abort();
+}
+
+async fn receive(
+    broker: &Arc<Shared>,
+    endpoint: &Arc<Endpoint>,
+    account: &BudgetAccount,
+    mut frames: FrameReader,
+    answers: &mpsc::Sender<Answer>,
+) -> End {
+    let mut stage = broker.stage();
+    loop {
+        let frame = tokio::select! {
+            biased;
+            () = stage.stopping() => return End::Stopping,
+            () = account.evicted() => return End::Evicted,
+            () = answers.closed() => return End::WriterGone,
+            frame = frames.next(account) => match frame {
+                Ok(frame) => frame,
+                Err(end) => return End::Frames(end),
+            },
+        };
+        let received = Instant::now();
+        // Room for the answer comes first: a request is not acted upon while its answer would have no place.
+        let Ok(place) = answers.reserve().await else { return End::WriterGone };
+        match handle(broker, endpoint, frame, received).await {
+            Ok(answer) => place.send(answer),
+            Err(why) => return End::NotARequest(why),
+        }
+        account.give_back();
+        if stage.is_stopping() {
+            return End::Stopping;
+        }
+    }
+}
+
+async fn handle(
+    broker: &Arc<Shared>,
+    endpoint: &Arc<Endpoint>,
+    frame: Bytes,
+    received: Instant,
+) -> Result<Answer, String> {
+    let mut body = Decoder::new(frame);
+    let header = protocol::decode_request_header(&mut body).map_err(|error| error.to_string())?;
+    let Some(key) = ApiKey::from_i16(header.api_key) else {
+        return Err(format!("unknown API key {} (version {})", header.api_key, header.api_version));
+    };
+    let request = api::Incoming {
+        broker: Arc::clone(broker),
+        endpoint: Arc::clone(endpoint),
+        api: key,
+        version: header.api_version,
+        correlation_id: header.correlation_id,
+        received,
+    };
+    let reply = api::dispatch(request, body).await.map_err(|error| error.to_string())?;
+    Ok(Answer { api: key, received, reply })
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Frames(end) => end.fmt(f),
+            Self::NotARequest(why) => f.write_str(why),
+            Self::Evicted => f.write_str("it was the slowest sender while request memory (--max-inflight-bytes) was full"),
+            Self::WriterGone => f.write_str("its sending half ended"),
+            Self::Stopping => f.write_str("the broker stops"),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What a request is answered with: bytes, ranges of files, or both, now or once a condition holds.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gapless_common::{protocol::Part, seam::BoxFuture};
+
+use crate::storage::File;
+
+/// A range of a file that goes to a socket as it lies on disk.
+#[derive(Clone)]
+pub struct FileRange {
+    /// The segment; held, so that deleting it does not disturb who reads it.
+    pub file: Arc<dyn File>,
+    /// First byte.
+    pub position: u64,
+    /// Number of bytes.
+    pub len: u32,
+}
+
+/// A piece of a response, in the order of the wire.
+pub enum BodyPart {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// Bytes of a log.
+    File(FileRange),
+}
+
+/// The answer to one request.
+pub enum Reply {
+    /// None is sent: acks=0 that went well.
+    Nothing,
+    /// Can be written at once.
+    Ready(Vec<BodyPart>),
+    /// Waits for a flush or for data. Polled only when all earlier answers are written, so it must keep its own
+    /// deadline from when the request came.
+    Later(BoxFuture<'static, Vec<BodyPart>>),
+    /// The protocol's only way to tell of an error here is to close the connection.
+    Close(String),
+}
+
+/// Puts file ranges where an encoded message left room for them.
+pub fn splice(parts: Vec<Part>, ranges: &[FileRange]) -> Vec<BodyPart> {
+    parts
+        .into_iter()
+        .filter_map(|part| match part {
+            Part::Bytes(bytes) => Some(BodyPart::Bytes(bytes)),
+            Part::External { index, len } => {
+                let range = ranges.get(usize::try_from(index).ok()?)?;
+                debug_assert_eq!(range.len, len, "the length on the wire is the range's");
+                Some(BodyPart::File(range.clone()))
+            }
+        })
+        .collect()
+}
+
+/// A message wholly in memory.
+pub fn in_memory(parts: Vec<Part>) -> Vec<BodyPart> {
+    splice(parts, &[])
+}

@@ -1,0 +1,156 @@
+//! The sending half: answers in the order of their requests, as many as are ready in one system call.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
+use gapless_common::{protocol::ApiKey, seam::WriteHalf};
+use tokio::{
+    io::AsyncWriteExt,
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+
+use super::reply::{BodyPart, FileRange, Reply};
+use crate::metrics::BrokerMetrics;
+
+/// Parts handed to one vectored write; Linux takes up to 1,024.
+const PARTS_PER_WRITE: usize = 64;
+/// Bytes of a file held in memory at once while it is copied to a socket.
+const COPY_STEP: usize = 256 << 10;
+
+/// An answer on its way to the peer.
+pub struct Answer {
+    /// For the request's duration.
+    pub api: ApiKey,
+    /// When the request was complete.
+    pub received: Instant,
+    /// What to send.
+    pub reply: Reply,
+}
+
+/// Why the sending half ended before it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteEnd {
+    /// The peer does not read its answers.
+    #[error("the peer took no byte of its answers for {0:?} (--frame-timeout)")]
+    Stalled(Duration),
+    /// An answer that can only be told by closing.
+    #[error("{0}")]
+    Refused(String),
+    /// The log could not be read while its bytes were going out; the frame cannot be finished.
+    #[error("reading the log failed in the middle of an answer: {0}")]
+    Log(io::Error),
+    /// The operating system's reason.
+    #[error("writing failed: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Writes answers until no more can come.
+pub async fn write_answers(
+    mut answers: mpsc::Receiver<Answer>,
+    socket: Box<dyn WriteHalf>,
+    stall_timeout: Duration,
+    metrics: &BrokerMetrics,
+) -> Result<(), WriteEnd> {
+    let mut out = Output { socket, stall_timeout, queue: VecDeque::new() };
+    while let Some(first) = answers.recv().await {
+        let mut next = Some(first);
+        while let Some(Answer { api, received, reply }) = next {
+            let parts = match reply {
+                Reply::Nothing => Vec::new(),
+                Reply::Ready(parts) => parts,
+                Reply::Later(mut parts) => match futures_util::poll!(&mut parts) {
+                    std::task::Poll::Ready(parts) => parts,
+                    std::task::Poll::Pending => {
+                        // Earlier answers must not wait for this one's condition.
+                        out.flush().await?;
+                        parts.await
+                    }
+                },
+                Reply::Close(why) => {
+                    out.flush().await?;
+                    return Err(WriteEnd::Refused(why));
+                }
+            };
+            metrics.request_done(api, received.elapsed());
+            for part in parts {
+                match part {
+                    BodyPart::Bytes(bytes) => out.push(bytes),
+                    BodyPart::File(range) => {
+                        out.flush().await?;
+                        out.copy(range).await?;
+                    }
+                }
+            }
+            next = if out.queue.len() < PARTS_PER_WRITE { answers.try_recv().ok() } else { None };
+        }
+        out.flush().await?;
+    }
+    Ok(())
+}
+
+struct Output {
+    socket: Box<dyn WriteHalf>,
+    stall_timeout: Duration,
+    queue: VecDeque<Bytes>,
+}
+
+impl Output {
+    fn push(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.queue.push_back(bytes);
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), WriteEnd> {
+        while !self.queue.is_empty() {
+            let written = {
+                let mut slices = [IoSlice::new(&[]); PARTS_PER_WRITE];
+                let mut count = 0;
+                for (slice, bytes) in slices.iter_mut().zip(&self.queue) {
+                    *slice = IoSlice::new(bytes);
+                    count += 1;
+                }
+                let write = self.socket.write_vectored(slices.get(..count).unwrap_or_default());
+                timeout(self.stall_timeout, write).await.map_err(|_| WriteEnd::Stalled(self.stall_timeout))??
+            };
+            if written == 0 {
+                return Err(WriteEnd::Io(io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(written);
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        while let Some(front) = self.queue.front_mut() {
+            if front.len() > written {
+                front.advance(written);
+                return;
+            }
+            written -= front.len();
+            self.queue.pop_front();
+        }
+    }
+
+    /// The copying way to send a range of a file; a socket that can do better is reached by [`WriteHalf::as_tcp`].
+    async fn copy(&mut self, range: FileRange) -> Result<(), WriteEnd> {
+        let mut position = range.position;
+        let end = range.position + u64::from(range.len);
+        while position < end {
+            let step = usize::try_from(end - position).unwrap_or(COPY_STEP).min(COPY_STEP);
+            let bytes = range.file.read_at(position, step).await.map_err(WriteEnd::Log)?;
+            if bytes.is_empty() {
+                return Err(WriteEnd::Log(io::ErrorKind::UnexpectedEof.into()));
+            }
+            position += bytes.len() as u64;
+            self.push(bytes);
+            self.flush().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! What the broker knows of itself, in `meta.json`: cluster id, boot, leader epoch, and the producer ids given out.
+
+use std::{path::Path, sync::Arc};
+
+use gapless_common::{
+    seam::Random,
+    types::{LeaderEpoch, ProducerId, TopicId},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use crate::storage::{
+    Files,
+    small_file::{self, SmallFileError},
+};
+
+const META: &str = "meta.json";
+const FORMAT_VERSION: u32 = 1;
+/// Producer ids made durable at once, as in Apache Kafka (`ProducerIdsBlock`): at most so many are lost by a crash, and
+/// none repeats.
+const PRODUCER_ID_BLOCK: i64 = 1000;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Stored {
+    cluster_id: String,
+    /// The boot of the machine under which the broker last started (durability.md 9).
+    boot_id: String,
+    /// Of every partition led in this run; rises at every start that may follow a crash.
+    leader_epoch: i32,
+    /// All ids below have been given out, or may have been.
+    next_producer_id: i64,
+}
+
+/// The broker's own small file, open for as long as the broker runs.
+pub struct Meta {
+    files: Arc<dyn Files>,
+    cluster_id: String,
+    leader_epoch: LeaderEpoch,
+    same_boot: bool,
+    ids: Mutex<IdBlock>,
+}
+
+struct IdBlock {
+    stored: Stored,
+    next: i64,
+}
+
+impl Meta {
+    /// Reads or makes `meta.json`, and durably raises the leader epoch: only that tells clients that offsets may have
+    /// been used twice after a power loss (durability.md 11).
+    ///
+    /// # Errors
+    /// The file fails its check or cannot be written: without it producer ids could repeat, so the start is refused.
+    pub async fn open(files: Arc<dyn Files>, boot_id: &str, random: &Random) -> Result<Self, SmallFileError> {
+        let path = Path::new(META);
+        let (stored, same_boot) = match small_file::read::<Stored>(&*files, path, FORMAT_VERSION).await? {
+            Some(found) => {
+                let same_boot = found.boot_id == boot_id;
+                let leader_epoch = found.leader_epoch + 1;
+                (Stored { boot_id: boot_id.to_owned(), leader_epoch, ..found }, same_boot)
+            }
+            None => {
+                let cluster_id = TopicId::from_random_bits(random.bits128()).to_string();
+                (Stored { cluster_id, boot_id: boot_id.to_owned(), leader_epoch: 0, next_producer_id: 0 }, true)
+            }
+        };
+        small_file::replace(&*files, path, FORMAT_VERSION, &stored).await?;
+        Ok(Self {
+            files,
+            cluster_id: stored.cluster_id.clone(),
+            leader_epoch: LeaderEpoch(stored.leader_epoch),
+            same_boot,
+            ids: Mutex::new(IdBlock { next: stored.next_producer_id, stored }),
+        })
+    }
+
+    /// Identity of the data directory, as clients are told.
+    pub fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    /// The leader epoch of every partition in this run.
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.leader_epoch
+    }
+
+    /// The machine has not been started anew since the last run: what that one wrote is still in the page cache.
+    pub fn same_boot(&self) -> bool {
+        self.same_boot
+    }
+
+    /// A producer id that was never given out before.
+    ///
+    /// # Errors
+    /// The next block of ids could not be made durable.
+    pub async fn new_producer_id(&self) -> Result<ProducerId, SmallFileError> {
+        let mut ids = self.ids.lock().await;
+        if ids.next >= ids.stored.next_producer_id {
+            let stored = Stored { next_producer_id: ids.next + PRODUCER_ID_BLOCK, ..ids.stored.clone() };
+            small_file::replace(&*self.files, Path::new(META), FORMAT_VERSION, &stored).await?;
+            ids.stored = stored;
+        }
+        let id = ids.next;
+        ids.next += 1;
+        Ok(ProducerId(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use gapless_common::seam::Seams;
+
+    use super::*;
+    use crate::storage::RealFiles;
+
+    async fn open(files: &Arc<dyn Files>, boot: &str) -> Meta {
+        Meta::open(Arc::clone(files), boot, &Random::from_seed(1)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn producer_ids_never_repeat_and_epochs_rise_over_restarts() {
+        let directory = tempfile::tempdir().unwrap();
+        let files: Arc<dyn Files> = Arc::new(RealFiles::new(directory.path(), Seams::real().spawner));
+        let mut seen = BTreeSet::new();
+        let mut cluster = None;
+        for (start, boot) in ["a", "a", "b"].into_iter().enumerate() {
+            let meta = open(&files, boot).await;
+            assert_eq!(meta.leader_epoch(), LeaderEpoch(i32::try_from(start).unwrap()));
+            assert_eq!(meta.same_boot(), boot == "a");
+            assert_eq!(*cluster.get_or_insert(meta.cluster_id().to_owned()), meta.cluster_id());
+            for _ in 0..1500 {
+                assert!(seen.insert(meta.new_producer_id().await.unwrap()), "an id was given out twice");
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Topics on disk: `topics/<name>/topic.json` makes a topic exist, `topics/<name>/<partition>/` holds its logs, and
+//! `trash/<id>/` what was deleted and is not unlinked yet.
+//!
+//! The order is what makes a crash harmless: `topic.json` is written last and everything above it is synced before
+//! the topic is served, so a directory without one was never a topic; and a topic is deleted by one rename, so it is
+//! there or gone.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use gapless_common::{protocol::Text, seam::Seams, types::TopicId};
+use serde::{Deserialize, Serialize};
+
+use super::{Topic, TopicConfig, meta::Meta};
+use crate::{
+    config::Config,
+    log::{FlusherHandle, LogConfig, LogContext, OpenError, PartitionLog},
+    storage::{
+        Files,
+        small_file::{self, SmallFileError},
+    },
+};
+
+const TOPICS: &str = "topics";
+const TRASH: &str = "trash";
+const TOPIC_FILE: &str = "topic.json";
+const FORMAT_VERSION: u32 = 1;
+/// Partitions created or recovered at once: enough to keep a disk busy, few enough for its queue.
+const PARTITIONS_AT_ONCE: usize = 16;
+
+#[derive(Serialize, Deserialize)]
+struct TopicFile {
+    id: String,
+    partitions: i32,
+    config: BTreeMap<String, String>,
+}
+
+/// Why the topics of a data directory cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenTopicsError {
+    /// `topic.json` is unreadable; it cannot be rebuilt.
+    #[error(transparent)]
+    File(#[from] SmallFileError),
+    /// `topic.json` says something that this broker cannot do.
+    #[error("{path}: {why}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A directory cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// A log cannot be opened at all.
+    #[error("{topic}-{partition}: {source}")]
+    Log {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The reason.
+        source: OpenError,
+    },
+}
+
+/// What recovery found.
+pub struct Recovered {
+    /// All topics, their logs open.
+    pub topics: Vec<Topic>,
+    /// Bytes of torn tails that were saved aside and cut off.
+    pub truncated_bytes: u64,
+}
+
+/// The directories of all topics; cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    files: Arc<dyn Files>,
+    config: Config,
+    log: LogContext,
+}
+
+impl Store {
+    /// Logs will be flushed by `flusher` and stamped with the leader epoch of `meta`.
+    pub fn new(files: Arc<dyn Files>, config: &Config, meta: &Meta, flusher: FlusherHandle, seams: &Seams) -> Self {
+        let log = LogContext {
+            files: Arc::clone(&files),
+            flusher,
+            wall_clock: Arc::clone(&seams.wall_clock),
+            leader_epoch: meta.leader_epoch(),
+            same_boot: meta.same_boot(),
+            durability: config.durability,
+        };
+        Self { files, config: config.clone(), log }
+    }
+
+    fn topic_dir(name: &str) -> PathBuf {
+        Path::new(TOPICS).join(name)
+    }
+
+    fn log_config(&self, config: &TopicConfig) -> LogConfig {
+        LogConfig {
+            segment_bytes: config.segment_bytes,
+            producer_id_expiration_ms: self.config.producer_id_expiration_ms,
+        }
+    }
+
+    /// Makes a topic; it is durable when this returns. On an error nothing of it is left that would be taken for one.
+    pub(super) async fn create(
+        &self,
+        name: Text,
+        id: TopicId,
+        partitions: i32,
+        overrides: BTreeMap<String, String>,
+    ) -> Result<Topic, OpenTopicsError> {
+        let path = Self::topic_dir(&name);
+        let config = self.settings(&path, &overrides)?;
+        let at = |path: &Path, source| OpenTopicsError::Io { path: path.to_owned(), source };
+        match self.files.create_dir(&path).await {
+            // What a failed creation left behind: no topic.json, so no topic.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.files.remove_dir(&path).await.map_err(|error| at(&path, error))?;
+                self.files.create_dir(&path).await.map_err(|error| at(&path, error))?;
+            }
+            made => made.map_err(|error| at(&path, error))?,
+        }
+        let logs = stream::iter(0..partitions)
+            .map(|partition| self.create_log(&name, partition, &config))
+            .buffered(PARTITIONS_AT_ONCE)
+            .try_collect()
+            .await?;
+        let content = TopicFile { id: id.to_string(), partitions, config: overrides.clone() };
+        // Also syncs the topic's directory, and with it the names of its partitions.
+        small_file::replace(&*self.files, &path.join(TOPIC_FILE), FORMAT_VERSION, &content).await?;
+        self.files.sync_dir(Path::new(TOPICS)).await.map_err(|error| at(Path::new(TOPICS), error))?;
+        Ok(Topic { name, id, config, overrides, partitions: logs })
+    }
+
+    async fn create_log(
+        &self,
+        topic: &str,
+        partition: i32,
+        config: &TopicConfig,
+    ) -> Result<Arc<PartitionLog>, OpenTopicsError> {
+        let path = Self::topic_dir(topic).join(partition.to_string());
+        PartitionLog::create(&self.log, &path, self.log_config(config))
+            .await
+            .map_err(|source| OpenTopicsError::Log { topic: topic.to_owned(), partition, source })
+    }
+
+    /// Opens every topic, cuts torn tails, and unlinks what was deleted.
+    ///
+    /// # Errors
+    /// A directory or `topic.json` that cannot be read. What is wrong with one log's data quarantines that log instead.
+    pub async fn recover(&self) -> Result<Recovered, OpenTopicsError> {
+        for directory in [TOPICS, TRASH] {
+            let path = Path::new(directory);
+            let at = |source| OpenTopicsError::Io { path: path.to_owned(), source };
+            match self.files.create_dir(path).await {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => {
+                    made.map_err(at)?;
+                    self.files.sync_dir(Path::new("")).await.map_err(at)?;
+                }
+            }
+        }
+        self.empty_trash().await;
+        let at = |source| OpenTopicsError::Io { path: TOPICS.into(), source };
+        let mut recovered = Recovered { topics: Vec::new(), truncated_bytes: 0 };
+        for entry in self.files.list(Path::new(TOPICS)).await.map_err(at)? {
+            if !entry.is_dir {
+                continue;
+            }
+            let path = Self::topic_dir(&entry.name);
+            match small_file::read::<TopicFile>(&*self.files, &path.join(TOPIC_FILE), FORMAT_VERSION).await? {
+                Some(content) => self.open(Text::from(entry.name), content, &mut recovered).await?,
+                None if self.holds_records(&path).await.map_err(at)? => {
+                    return Err(OpenTopicsError::Content {
+                        path: path.join(TOPIC_FILE),
+                        why: "missing, but there are records beside it; restore the file from a backup, or move the \
+                              directory away"
+                            .to_owned(),
+                    });
+                }
+                None => {
+                    tracing::warn!("{} has no {TOPIC_FILE}: its creation was never finished; removed", path.display());
+                    self.files.remove_dir(&path).await.map_err(at)?;
+                }
+            }
+        }
+        Ok(recovered)
+    }
+
+    /// Whether any segment below a topic's directory has a byte. A topic whose creation was cut short has none.
+    async fn holds_records(&self, topic: &Path) -> io::Result<bool> {
+        for partition in self.files.list(topic).await?.iter().filter(|entry| entry.is_dir) {
+            let directory = topic.join(&partition.name);
+            for entry in self.files.list(&directory).await? {
+                if entry.name.ends_with(".log")
+                    && self.files.open(&directory.join(&entry.name)).await?.len().await? > 0
+                {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    async fn open(&self, name: Text, content: TopicFile, recovered: &mut Recovered) -> Result<(), OpenTopicsError> {
+        let path = Self::topic_dir(&name);
+        let id = TopicId::parse(&content.id).ok_or_else(|| OpenTopicsError::Content {
+            path: path.join(TOPIC_FILE),
+            why: format!("{:?} is no topic id", content.id),
+        })?;
+        let config = self.settings(&path, &content.config)?;
+        let opened: Vec<_> = stream::iter(0..content.partitions)
+            .map(|partition| self.open_log(&name, partition, &config))
+            .buffered(PARTITIONS_AT_ONCE)
+            .try_collect()
+            .await?;
+        let mut partitions = Vec::with_capacity(opened.len());
+        for (log, truncated_bytes) in opened {
+            recovered.truncated_bytes += truncated_bytes;
+            partitions.push(log);
+        }
+        recovered.topics.push(Topic { name, id, config, overrides: content.config, partitions });
+        Ok(())
+    }
+
+    async fn open_log(
+        &self,
+        topic: &str,
+        partition: i32,
+        config: &TopicConfig,
+    ) -> Result<(Arc<PartitionLog>, u64), OpenTopicsError> {
+        let path = Self::topic_dir(topic).join(partition.to_string());
+        let (log, report) = PartitionLog::open(&self.log, &path, self.log_config(config))
+            .await
+            .map_err(|source| OpenTopicsError::Log { topic: topic.to_owned(), partition, source })?;
+        Ok((log, report.truncated_bytes))
+    }
+
+    fn settings(&self, path: &Path, overrides: &BTreeMap<String, String>) -> Result<TopicConfig, OpenTopicsError> {
+        TopicConfig::with_overrides(&self.config, overrides)
+            .map_err(|why| OpenTopicsError::Content { path: path.join(TOPIC_FILE), why })
+    }
+
+    /// Takes a topic out of the way, durably. Its files can still be read by who has them open.
+    pub(super) async fn move_to_trash(&self, topic: &Topic) -> io::Result<()> {
+        let grave = Path::new(TRASH).join(topic.id.to_string());
+        self.files.rename(&Self::topic_dir(&topic.name), &grave).await?;
+        // The new name first: a crash in between shows the topic in one place or in both, never in none.
+        self.files.sync_dir(Path::new(TRASH)).await?;
+        self.files.sync_dir(Path::new(TOPICS)).await
+    }
+
+    /// Unlinks what was deleted. What cannot be unlinked now is tried again at the next start.
+    pub async fn empty_trash(&self) {
+        let entries = match self.files.list(Path::new(TRASH)).await {
+            Ok(entries) => entries,
+            Err(error) => return tracing::warn!("{TRASH}/ cannot be read: {error}"),
+        };
+        for entry in entries {
+            let path = Path::new(TRASH).join(&entry.name);
+            match self.files.remove_dir(&path).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!("{} cannot be removed: {error}", path.display());
+                }
+                _ => {}
+            }
+        }
+    }
+}
