@@ -16,7 +16,7 @@ use crate::{
     connection::{Endpoint, budget::MemoryBudget},
     http, listener,
     listener::OpenConnections,
-    log::{Durability, Flusher, FlusherConfig, State},
+    log::{Flusher, FlusherConfig, State},
     metrics::{BrokerMetrics, StaticFacts},
     rate_limited_log::RateLimitedLog,
     stage::{Stage, StageSetter},
@@ -220,7 +220,7 @@ impl Broker {
             metrics,
             budget,
             connections: OpenConnections::default(),
-            stage: StageSetter::new(),
+            stage: StageSetter::default(),
             strangers: RateLimitedLog::default(),
         });
         for (listener, endpoint) in listeners {

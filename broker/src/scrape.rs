@@ -17,14 +17,14 @@ pub async fn text(vitals: &Vitals) -> String {
     let topics = broker.catalogue.all();
     let logs = || topics.iter().flat_map(|topic| &topic.partitions);
     let gauges = &broker.metrics.scraped;
-    gauges.unflushed_bytes.set(logs().map(|log| log.unflushed_bytes() as f64).sum());
+    gauges.unflushed_bytes.set(logs().map(|log| log.unflushed_bytes() as f64).sum::<f64>());
     let oldest = logs().filter_map(|log| log.oldest_unflushed()).min();
     gauges.oldest_unflushed.set(oldest.map_or(0.0, |since| Instant::now().duration_since(since).as_secs_f64()));
     let in_state = |wanted: fn(&State) -> bool| logs().filter(|log| wanted(&log.state())).count() as f64;
     gauges.partitions_offline.set(in_state(|state| matches!(state, State::Offline { .. })));
     gauges.partitions_quarantined.set(in_state(|state| matches!(state, State::Quarantined { .. })));
     gauges.in_flight_bytes.set(broker.budget.used() as f64);
-    gauges.producers.set(logs().map(|log| log.producers() as f64).sum());
+    gauges.producers.set(logs().map(|log| log.producers() as f64).sum::<f64>());
     match broker.files.space().await {
         Ok(space) => {
             gauges.disk_available.set(space.available as f64);
@@ -35,7 +35,7 @@ pub async fn text(vitals: &Vitals) -> String {
     let limit = broker.config.metrics_partitions;
     let omitted = logs().count().saturating_sub(limit);
     gauges.partitions_omitted.set(omitted as f64);
-    let samples: Vec<PartitionSample> = topics.iter().flat_map(|topic| samples(topic)).take(limit).collect();
+    let samples: Vec<PartitionSample> = topics.iter().flat_map(samples).take(limit).collect();
     broker.metrics.render(&samples)
 }
 

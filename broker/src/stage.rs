@@ -16,12 +16,13 @@ pub struct StageSetter(watch::Sender<Step>);
 #[derive(Clone)]
 pub struct Stage(watch::Receiver<Step>);
 
-impl StageSetter {
-    /// Running.
-    pub fn new() -> Self {
+impl Default for StageSetter {
+    fn default() -> Self {
         Self(watch::Sender::new(Step::Running))
     }
+}
 
+impl StageSetter {
     /// For one more that runs.
     pub fn watch(&self) -> Stage {
         Stage(self.0.subscribe())

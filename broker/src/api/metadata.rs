@@ -41,7 +41,7 @@ pub(super) const ERRORS: &[ErrorCode] = &[
 pub(super) async fn handle(request: &Incoming, body: MetadataRequest) -> Result<Reply, ApiError> {
     let asked = body.topics.filter(|topics| request.version > 0 || !topics.is_empty());
     let topics = match asked {
-        None => request.broker.catalogue.all().iter().map(|topic| describe(topic)).collect(),
+        None => request.broker.catalogue.all().iter().map(describe).collect(),
         Some(asked) => {
             let may_create = request.broker.config.auto_create_topics
                 && (request.version < 4 || body.allow_auto_topic_creation);

@@ -24,7 +24,7 @@ use tokio::{sync::mpsc, time::Instant};
 use self::{
     budget::BudgetAccount,
     frames::{FrameEnd, FrameReader},
-    writer::{Answer, write_answers},
+    writer::{Answer, InFlight, write_answers},
 };
 use crate::{api, broker::Shared};
 
@@ -151,8 +151,9 @@ async fn handle(
         correlation_id: header.correlation_id,
         received,
     };
+    let in_flight = InFlight::enter(&broker.metrics.requests_in_flight);
     let reply = api::dispatch(request, body).await.map_err(|error| error.to_string())?;
-    Ok(Answer { api: key, received, reply })
+    Ok(Answer { api: key, received, reply, in_flight })
 }
 
 impl std::fmt::Display for End {

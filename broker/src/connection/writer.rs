@@ -8,6 +8,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use gapless_common::{protocol::ApiKey, seam::WriteHalf};
+use metrics::Gauge;
 use tokio::{
     io::AsyncWriteExt,
     sync::mpsc,
@@ -30,6 +31,25 @@ pub struct Answer {
     pub received: Instant,
     /// What to send.
     pub reply: Reply,
+    /// Counted until it is written.
+    pub in_flight: InFlight,
+}
+
+/// One request in the gauge of those under way; leaves it on drop.
+pub struct InFlight(Gauge);
+
+impl InFlight {
+    /// Enters the gauge.
+    pub fn enter(gauge: &Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
 }
 
 /// Why the sending half ended before it was asked to.
@@ -59,7 +79,7 @@ pub async fn write_answers(
     let mut out = Output { socket, stall_timeout, queue: VecDeque::new() };
     while let Some(first) = answers.recv().await {
         let mut next = Some(first);
-        while let Some(Answer { api, received, reply }) = next {
+        while let Some(Answer { api, received, reply, in_flight }) = next {
             let parts = match reply {
                 Reply::Nothing => Vec::new(),
                 Reply::Ready(parts) => parts,
@@ -86,6 +106,7 @@ pub async fn write_answers(
                     }
                 }
             }
+            drop(in_flight);
             next = if out.queue.len() < PARTS_PER_WRITE { answers.try_recv().ok() } else { None };
         }
         out.flush().await?;
