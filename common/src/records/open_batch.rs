@@ -1,7 +1,7 @@
 //! A batch that still takes records. What a record costs here is its bytes being copied once.
 
 use super::closed_batch::ClosedBatch;
-use super::varint::{self, Gathered, VARINT_SIZE_MAX, VARLONG_SIZE_MAX};
+use super::varint;
 use super::{Compression, HEADER_SIZE};
 
 /// What a batch's buffer begins with; it doubles from there (performance of a thousand cold partitions: producer memory is
@@ -10,9 +10,6 @@ pub const INITIAL_CAPACITY: usize = 4 * 1024;
 
 /// Bytes and records of a batch are counted in 32 bits on the wire; a round bound below that.
 const SIZE_MAX: usize = 1 << 30;
-
-/// Length, attributes, timestamp delta, offset delta and the lengths of key and value.
-const RECORD_HEAD_MAX: usize = VARINT_SIZE_MAX + 1 + VARLONG_SIZE_MAX + 3 * VARINT_SIZE_MAX;
 
 /// One record to be encoded; nothing of it is kept.
 #[derive(Debug, Clone, Copy, Default)]
@@ -79,72 +76,36 @@ impl OpenBatch {
         let Some(end) = self.end_with(body, size_max) else { return Push::Full };
         let bytes_grown = self.grow_to(end, size_max);
 
-        let mut head = self.record_head(body, timestamp_delta);
-        if let Some(key) = record.key {
-            head.integer(key.len() as i64);
-            self.buffer.extend_from_slice(head.as_slice());
-            self.buffer.extend_from_slice(key);
-            head = Gathered::new();
-        } else {
-            head.integer(-1);
-        }
-        if let Some(value) = record.value {
-            head.integer(value.len() as i64);
-            self.buffer.extend_from_slice(head.as_slice());
-            self.buffer.extend_from_slice(value);
-        } else {
-            head.integer(-1);
-            self.buffer.extend_from_slice(head.as_slice());
-        }
-        if record.headers.is_empty() {
-            self.buffer.push(0);
-        } else {
-            self.push_headers(record.headers);
+        self.begin_record(body, timestamp_delta);
+        varint::write_field(&mut self.buffer, record.key);
+        varint::write_field(&mut self.buffer, record.value);
+        varint::write(&mut self.buffer, record.headers.len() as i64);
+        for header in record.headers {
+            varint::write_field(&mut self.buffer, Some(header.key.as_bytes()));
+            varint::write_field(&mut self.buffer, header.value);
         }
 
         debug_assert_eq!(self.buffer.len(), end, "the computed size is the written one");
         Push::Appended { index: self.count(record.timestamp_ms), bytes_grown }
     }
 
-    fn push_headers(&mut self, headers: &[HeaderRef<'_>]) {
-        let mut numbers = Gathered::<{ 2 * VARINT_SIZE_MAX }>::new();
-        numbers.integer(headers.len() as i64);
-        for header in headers {
-            numbers.integer(header.key.len() as i64);
-            self.buffer.extend_from_slice(numbers.as_slice());
-            self.buffer.extend_from_slice(header.key.as_bytes());
-            numbers = Gathered::new();
-            match header.value {
-                None => numbers.integer(-1),
-                Some(value) => {
-                    numbers.integer(value.len() as i64);
-                    self.buffer.extend_from_slice(numbers.as_slice());
-                    self.buffer.extend_from_slice(value);
-                    numbers = Gathered::new();
-                }
-            }
-        }
-        self.buffer.extend_from_slice(numbers.as_slice());
-    }
-
     /// Appends a record whose key, value and headers are encoded already: a part of another batch.
     pub(super) fn push_encoded(&mut self, timestamp_ms: i64, fields: &[u8]) {
         let timestamp_delta = timestamp_ms.wrapping_sub(self.base_timestamp);
         let body = fixed_size(timestamp_delta, self.record_count) + fields.len();
-        let head = self.record_head(body, timestamp_delta);
-        self.buffer.extend_from_slice(head.as_slice());
+        self.begin_record(body, timestamp_delta);
         self.buffer.extend_from_slice(fields);
         self.count(timestamp_ms);
     }
 
-    fn record_head(&self, body: usize, timestamp_delta: i64) -> Gathered<RECORD_HEAD_MAX> {
-        let mut head = Gathered::new();
-        head.integer(body as i64);
+    /// Writes what stands before a record's key.
+    #[inline]
+    fn begin_record(&mut self, body: usize, timestamp_delta: i64) {
+        varint::write(&mut self.buffer, body as i64);
         // No attribute of a record is defined.
-        head.byte(0);
-        head.integer(timestamp_delta);
-        head.integer(i64::from(self.record_count));
-        head
+        self.buffer.push(0);
+        varint::write(&mut self.buffer, timestamp_delta);
+        varint::write(&mut self.buffer, i64::from(self.record_count));
     }
 
     fn count(&mut self, timestamp_ms: i64) -> u32 {
@@ -156,11 +117,12 @@ impl OpenBatch {
 
     /// The size of the batch with a record of `body` bytes in it, if that is within `size_max`.
     fn end_with(&self, body: usize, size_max: usize) -> Option<usize> {
-        let end = self.buffer.len() + varint::size_of(body as i64) + body;
+        let end = self.buffer.len() + varint::size(body as i64) + body;
         (end <= size_max.min(SIZE_MAX)).then_some(end)
     }
 
     /// What the buffer's capacity becomes to hold `end` bytes: doubled, but not beyond `size_max`.
+    #[inline]
     fn capacity_for(&self, end: usize, size_max: usize) -> usize {
         let capacity = self.buffer.capacity();
         if end <= capacity {
@@ -169,10 +131,12 @@ impl OpenBatch {
         capacity.saturating_mul(2).max(INITIAL_CAPACITY).min(size_max).max(end)
     }
 
+    #[inline]
     fn grow_to(&mut self, end: usize, size_max: usize) -> usize {
         let before = self.buffer.capacity();
-        if end > before {
-            self.buffer.reserve_exact(self.capacity_for(end, size_max) - self.buffer.len());
+        let capacity = self.capacity_for(end, size_max);
+        if capacity > before {
+            self.buffer.reserve_exact(capacity - self.buffer.len());
         }
         self.buffer.capacity() - before
     }
@@ -191,7 +155,7 @@ impl OpenBatch {
     #[must_use]
     pub fn encoded_size_of(record: &RecordRef<'_>) -> usize {
         let body = body_size(record, 0, 0);
-        HEADER_SIZE + varint::size_of(body as i64) + body
+        HEADER_SIZE + varint::size(body as i64) + body
     }
 
     /// Records so far.
@@ -259,7 +223,7 @@ fn body_size(record: &RecordRef<'_>, timestamp_delta: i64, index: u32) -> usize 
             .headers
             .iter()
             .map(|header| field_size(Some(header.key.as_bytes())) + field_size(header.value));
-        varint::size_of(record.headers.len() as i64) + each.sum::<usize>()
+        varint::size(record.headers.len() as i64) + each.sum::<usize>()
     };
     fixed_size(timestamp_delta, index) + field_size(record.key) + field_size(record.value) + headers
 }
@@ -267,11 +231,11 @@ fn body_size(record: &RecordRef<'_>, timestamp_delta: i64, index: u32) -> usize 
 /// Attributes and the two deltas.
 #[inline]
 const fn fixed_size(timestamp_delta: i64, index: u32) -> usize {
-    1 + varint::size_of(timestamp_delta) + varint::size_of(index as i64)
+    1 + varint::size(timestamp_delta) + varint::size(index as i64)
 }
 
 /// A nullable field with the length in front of it.
 #[inline]
 fn field_size(field: Option<&[u8]>) -> usize {
-    field.map_or(1, |bytes| varint::size_of(bytes.len() as i64) + bytes.len())
+    field.map_or(1, |bytes| varint::size(bytes.len() as i64) + bytes.len())
 }

@@ -2,9 +2,9 @@
 //! (Kafka's `ByteUtils`). Lengths and counts are 32-bit, timestamp deltas 64-bit.
 
 /// Bytes of the longest 32-bit varint.
-pub(super) const VARINT_SIZE_MAX: usize = 5;
+const VARINT_SIZE_MAX: usize = 5;
 /// Bytes of the longest 64-bit varint.
-pub(super) const VARLONG_SIZE_MAX: usize = 10;
+const VARLONG_SIZE_MAX: usize = 10;
 
 /// Folds the sign into the lowest bit, so that small negative numbers stay short.
 #[inline]
@@ -19,47 +19,44 @@ const fn unzigzag(value: u64) -> i64 {
 
 /// How many bytes `value` takes: 1 to 10. The sizes of 32-bit numbers are the same when they are widened.
 #[inline]
-pub(super) const fn size_of(value: i64) -> usize {
+pub(super) const fn size(value: i64) -> usize {
+    encoded_size(zigzag(value))
+}
+
+#[inline]
+const fn encoded_size(folded: u64) -> usize {
     // Seven bits a byte, and at least one byte: ⌈bits / 7⌉ as a multiplication by 9/64, exact up to 64 bits.
-    let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
+    let bits = 64 - (folded | 1).leading_zeros() as usize;
     (bits * 9 + 64) / 64
 }
 
-/// A few varints in a row, gathered where no allocation is needed and appended to a buffer in one copy.
-pub(super) struct Gathered<const N: usize> {
-    bytes: [u8; N],
-    len: usize,
-}
-
-impl<const N: usize> Gathered<N> {
-    pub(super) const fn new() -> Self {
-        Self { bytes: [0; N], len: 0 }
-    }
-
-    /// One plain byte. `N` is chosen by the caller for the longest it gathers; what is beyond would be lost.
-    #[inline]
-    pub(super) fn byte(&mut self, byte: u8) {
-        debug_assert!(self.len < N, "room for all that is gathered");
-        if let Some(slot) = self.bytes.get_mut(self.len) {
-            *slot = byte;
-            self.len += 1;
-        }
-    }
-
-    /// One integer, 32- or 64-bit.
-    #[inline]
-    pub(super) fn integer(&mut self, value: i64) {
-        let mut rest = zigzag(value);
-        while rest >= 0x80 {
-            self.byte(rest as u8 | 0x80);
+/// Appends one integer, 32- or 64-bit.
+#[inline]
+pub(super) fn write(buffer: &mut Vec<u8>, value: i64) {
+    let mut rest = zigzag(value);
+    // What most fields of a small record are; copies of a known size are single stores.
+    if rest < 1 << 7 {
+        buffer.push(rest as u8);
+    } else if rest < 1 << 14 {
+        buffer.extend_from_slice(&[rest as u8 | 0x80, (rest >> 7) as u8]);
+    } else {
+        while rest >= 1 << 7 {
+            buffer.push(rest as u8 | 0x80);
             rest >>= 7;
         }
-        self.byte(rest as u8);
+        buffer.push(rest as u8);
     }
+}
 
-    #[inline]
-    pub(super) fn as_slice(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+/// Appends a nullable field with its length in front.
+#[inline]
+pub(super) fn write_field(buffer: &mut Vec<u8>, field: Option<&[u8]>) {
+    match field {
+        None => write(buffer, -1),
+        Some(bytes) => {
+            write(buffer, bytes.len() as i64);
+            buffer.extend_from_slice(bytes);
+        }
     }
 }
 
@@ -118,9 +115,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn written(value: i64) -> Vec<u8> {
-        let mut gathered = Gathered::<VARLONG_SIZE_MAX>::new();
-        gathered.integer(value);
-        gathered.as_slice().to_vec()
+        let mut bytes = Vec::new();
+        write(&mut bytes, value);
+        bytes
     }
 
     fn reader(bytes: &[u8]) -> impl FnMut() -> Result<u8, &'static str> {
@@ -148,7 +145,7 @@ mod tests {
         ];
         for (value, bytes) in table {
             assert_eq!(written(*value), *bytes, "{value}");
-            assert_eq!(size_of(*value), bytes.len(), "{value}");
+            assert_eq!(size(*value), bytes.len(), "{value}");
             assert_eq!(read_i64(reader(bytes), || "long"), Ok(*value));
             if let Ok(value) = i32::try_from(*value) {
                 assert_eq!(read_i32(reader(bytes), || "long"), Ok(value));
@@ -170,7 +167,7 @@ mod tests {
         fn what_is_written_is_read_and_has_the_computed_size(value: i64, shift in 0_u32..64) {
             let value = value >> shift;
             let bytes = written(value);
-            prop_assert_eq!(bytes.len(), size_of(value));
+            prop_assert_eq!(bytes.len(), size(value));
             prop_assert_eq!(read_i64(reader(&bytes), || "long"), Ok(value));
             if let Ok(short) = i32::try_from(value) {
                 prop_assert_eq!(read_i32(reader(&bytes), || "long"), Ok(short));
