@@ -132,19 +132,23 @@ impl Decoder {
         &mut self,
         mut known: impl FnMut(u32, &mut Self) -> Result<bool, DecodeError>,
     ) -> Result<(), DecodeError> {
-        let count = self.uvarint()?;
+        let count = self.uvarint().map_err(in_tagged_fields)?;
         for _ in 0..count {
-            let tag = self.uvarint()?;
-            let size = usize::try_from(self.uvarint()?).unwrap_or(usize::MAX);
-            let value = self.bytes(size)?;
+            let tag = self.uvarint().map_err(in_tagged_fields)?;
+            let size = self.uvarint().map_err(in_tagged_fields)?;
+            let value = self.bytes(usize::try_from(size).unwrap_or(usize::MAX)).map_err(in_tagged_fields)?;
             let after = std::mem::replace(&mut self.rest, value);
             if known(tag, self)? {
-                self.finish()?;
+                self.finish().map_err(in_tagged_fields)?;
             }
             self.rest = after;
         }
         Ok(())
     }
+}
+
+fn in_tagged_fields(problem: DecodeProblem) -> DecodeError {
+    DecodeError::new(problem).within("tagged_fields")
 }
 
 /// −1 is null, anything below an error.

@@ -15,7 +15,7 @@ pub enum DecodeProblem {
         remaining: usize,
     },
     /// An array that cannot fit into what remains.
-    #[error("{count} elements of at least {smallest} bytes cannot be in the {remaining} bytes that remain")]
+    #[error("cannot have {count} elements of at least {smallest} bytes in the {remaining} bytes that remain")]
     ElementsBeyondEnd {
         /// Elements announced.
         count: usize,
@@ -25,7 +25,7 @@ pub enum DecodeProblem {
         remaining: usize,
     },
     /// A length below −1.
-    #[error("its length is {0}")]
+    #[error("has a length of {0}")]
     NegativeLength(i64),
     /// Null where this version has none.
     #[error("is null, which this version does not allow")]
@@ -34,14 +34,14 @@ pub enum DecodeProblem {
     #[error("is not UTF-8")]
     NotUtf8,
     /// A variable-length number of more than 32 bits.
-    #[error("its variable-length number has more than 32 bits")]
+    #[error("has a variable-length number of more than 32 bits")]
     VarintTooLong,
     /// Bytes after the end of a message or of a tagged field.
-    #[error("{0} bytes follow after its end")]
+    #[error("ends {0} bytes too early")]
     Trailing(usize),
     /// Arrays whose elements would take far more memory than the frame has bytes: an attack, no honest message.
     #[error(
-        "decoded arrays would take {needed} bytes of memory more, and only {left} are left of what the frame's size allows"
+        "would take {needed} bytes of memory, and only {left} are left of what the size of the frame allows"
     )]
     TooMuchMemory {
         /// Bytes of memory for the array at hand.
@@ -50,7 +50,7 @@ pub enum DecodeProblem {
         left: usize,
     },
     /// A version that the codec does not serve.
-    #[error("the versions served are {} to {}", .0.start(), .0.end())]
+    #[error("is not served, only versions {} to {} are", .0.start(), .0.end())]
     VersionNotServed(RangeInclusive<i16>),
 }
 
@@ -72,7 +72,7 @@ pub enum EncodeProblem {
         max: usize,
     },
     /// A version that the codec does not serve.
-    #[error("the versions served are {} to {}", .0.start(), .0.end())]
+    #[error("is not served, only versions {} to {} are", .0.start(), .0.end())]
     VersionNotServed(RangeInclusive<i16>),
 }
 
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(error.path(), "topic_data[0].partition_data[2].records");
 
         let error = DecodeError::new(DecodeProblem::Trailing(3)).in_message("MetadataRequest", 0);
-        assert_eq!(error.to_string(), "MetadataRequest v0 3 bytes follow after its end");
+        assert_eq!(error.to_string(), "MetadataRequest v0 ends 3 bytes too early");
 
         let error = EncodeError::new(EncodeProblem::Null).within("topics").in_message("MetadataRequest", 0);
         assert_eq!(

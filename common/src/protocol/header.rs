@@ -50,7 +50,7 @@ fn read_request_header(input: &mut Decoder) -> Result<RequestHeader, DecodeError
 }
 
 fn skip_tagged_fields(input: &mut Decoder) -> Result<(), DecodeError> {
-    input.tagged_fields(|_, _| Ok(false)).map_err(|error| error.within("tagged_fields"))
+    input.tagged_fields(|_, _| Ok(false))
 }
 
 /// A whole request, its length in front, ready to be written.

@@ -62,7 +62,7 @@ fn a_header_that_lies_is_refused_by_field() {
     let table: [(&'static [u8], &str); 5] = [
         (b"\0", "RequestHeader v1: api_key needs 2 bytes, but only 1 remain"),
         (b"\0\x12\0\x03\0\0\0", "RequestHeader v1: correlation_id needs 4 bytes, but only 3 remain"),
-        (b"\0\x12\0\x03\0\0\0\x01\xff\xfe", "RequestHeader v1: client_id its length is -2"),
+        (b"\0\x12\0\x03\0\0\0\x01\xff\xfe", "RequestHeader v1: client_id has a length of -2"),
         (
             b"\0\x12\0\x03\0\0\0\x01\x7f\xffx",
             "RequestHeader v1: client_id needs 32767 bytes, but only 1 remain",
