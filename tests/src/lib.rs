@@ -12,6 +12,7 @@
 //!
 //! Test files are named after the promise they check. A failing test prints what the broker logged.
 
+pub mod batch;
 pub mod binaries;
 pub mod broker;
 pub mod cli;
@@ -22,4 +23,5 @@ pub mod oracle;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod raw;
 pub mod wait;
