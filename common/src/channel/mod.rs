@@ -33,6 +33,7 @@ use crate::frame::FrameReader;
 use crate::protocol::{ApiKey, Request, Text};
 use crate::seam::{Connection, Seams};
 use pipeline::{Lane, Until};
+use receive::Receiving;
 use shared::Shared;
 use write::Outlet;
 
@@ -136,7 +137,7 @@ impl Channel {
         let shared = Arc::new(Shared::new(address.to_owned(), agreement, config, Outlet::new(writer)));
         let sending = Arc::clone(&shared);
         seams.spawner.spawn(async move { std::future::poll_fn(|cx| sending.poll_sending(cx)).await });
-        seams.spawner.spawn(receive::receive(Arc::clone(&shared), frames));
+        seams.spawner.spawn(Receiving::new(Arc::clone(&shared), frames).run());
         Ok(Self { shared: Arc::new(CloseOnDrop(shared)), request_timeout: config.request_timeout })
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use super::error::{ChannelDeath, ProtocolError};
 use super::shared::Shared;
@@ -11,19 +11,27 @@ use crate::seam::ReadHalf;
 
 pub(super) type Frames = FrameReader<Box<dyn ReadHalf>>;
 
-/// The receiving task: runs until the channel is dead, and ends it if it is dropped before.
-pub(super) async fn receive(shared: Arc<Shared>, mut frames: Frames) {
-    let end = EndOnDrop(shared);
-    let cause = read_until_death(&end.0, &mut frames).await;
-    end.0.die(cause);
+/// The receiving task: runs until the channel is dead, and ends it if it is dropped before, even unstarted: whoever
+/// waits must not wait for ever for a runtime that is gone.
+pub(super) struct Receiving {
+    shared: Arc<Shared>,
+    frames: Frames,
 }
 
-/// A runtime that goes drops its tasks: whoever waits must not wait for ever.
-struct EndOnDrop(Arc<Shared>);
+impl Receiving {
+    pub(super) const fn new(shared: Arc<Shared>, frames: Frames) -> Self {
+        Self { shared, frames }
+    }
 
-impl Drop for EndOnDrop {
+    pub(super) async fn run(mut self) {
+        let cause = read_until_death(&self.shared, &mut self.frames).await;
+        self.shared.die(cause);
+    }
+}
+
+impl Drop for Receiving {
     fn drop(&mut self) {
-        self.0.die(ChannelDeath::ClosedHere);
+        self.shared.die(ChannelDeath::ClosedHere);
     }
 }
 
@@ -34,11 +42,8 @@ enum Event {
 }
 
 async fn read_until_death(shared: &Shared, frames: &mut Frames) -> ChannelDeath {
-    let first_look = match shared.judge() {
-        Ok(at) => at,
-        Err(death) => return death,
-    };
-    let mut alarm = std::pin::pin!(sleep_until(first_look));
+    // The first alarm is at once: this task may have started late.
+    let mut alarm = std::pin::pin!(sleep_until(Instant::now()));
     loop {
         // Frames first: what was answered never expires.
         let event = tokio::select! {
