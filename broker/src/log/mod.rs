@@ -1,49 +1,94 @@
-//! The partition log (Write-Ahead Log, Segmented Log, High-Water Mark).
+//! The partition log (Write-Ahead Log, Segmented Log, High-Water Mark): the narrow interface through which everything
+//! above it appends and reads. In the order in which a batch meets the parts:
+//!
+//! - [`sequencer`]: append, duplicate, gap or fenced? A pure state machine that assigns the offset.
+//! - `append`: writes the batch behind the last one, and rolls segments.
+//! - [`flusher`]: group commit. A file with unflushed bytes has one flush under way; what arrives in the meantime forms
+//!   its next group. When it is done, the high watermark moves.
+//! - `read`: ranges of segment files below the high watermark, found through `index` and `walk`.
+//! - [`recovery`]: what is believed of a log after a crash: evidence is gathered, a pure function judges it.
+//! - `epochs`, `state_file`, `segment`, [`error`]: what these need.
+//!
+//! What must never be: an acknowledged batch that is not in the log, a batch in it twice, a byte below the high watermark
+//! that changes, an acknowledgement (under [`Durability::Fsync`]) of what is not on disk.
 
+mod append;
+mod epochs;
+pub mod error;
+pub mod flusher;
+mod index;
+mod partition;
+mod read;
+pub mod recovery;
+mod segment;
 pub mod sequencer;
+mod state_file;
+mod walk;
 
-/// Why a batch was refused, as metrics count it: a closed set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RefusedReason {
-    /// Its sequence is not the next one.
-    Gap,
-    /// Its producer's epoch is an old one.
-    Fenced,
-    /// Its checksum or its format is wrong.
-    Corrupt,
-    /// It is whole, but not what a client may send.
-    Invalid,
-    /// It is larger than the topic or the broker allows.
-    TooLarge,
-    /// Its timestamps are out of range.
-    Timestamp,
-    /// The partition cannot take it: disk full, offline, quarantined.
-    Storage,
+use std::{path::PathBuf, sync::Arc};
+
+use gapless_common::types::PartitionId;
+
+pub use append::{AppendPolicy, Appended};
+pub use error::{OpenError, ReadError, Refusal, StorageError};
+pub use flusher::{FlushObserver, Flusher};
+pub use partition::{PartitionLog, State};
+pub use recovery::RecoveryReport;
+
+use crate::storage::Files;
+
+/// Bytes between two entries of an offset index: Kafka's default of `index.interval.bytes`.
+pub const INDEX_INTERVAL_BYTES_DEFAULT: u64 = 4096;
+
+/// Producers that one partition remembers: some 30 MB at the most (five batches each, 250 bytes in all).
+pub const PRODUCERS_MAX_DEFAULT: usize = 100_000;
+
+/// What acks=all waits for, and what consumers see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The disk.
+    Fsync,
+    /// The page cache; flushes happen in the background.
+    Os,
 }
 
-impl RefusedReason {
-    /// Every reason, in the order of the catalogue.
-    pub const ALL: [Self; 7] = [
-        Self::Gap,
-        Self::Fenced,
-        Self::Corrupt,
-        Self::Invalid,
-        Self::TooLarge,
-        Self::Timestamp,
-        Self::Storage,
-    ];
+/// How a log behaves.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// Size from which on the next batch begins a new segment; at most 2^31 − 1.
+    pub segment_bytes: u64,
+    /// Bytes between two entries of an offset index.
+    pub index_interval_bytes: u64,
+    /// A producer is forgotten so long after its last batch.
+    pub producer_id_expiration_ms: i64,
+    /// Producers that are remembered; past it new ones are refused, retriably.
+    pub producers_max: usize,
+    /// What a batch waits for.
+    pub durability: Durability,
+}
 
-    /// As the metric's label spells it.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Gap => "gap",
-            Self::Fenced => "fenced",
-            Self::Corrupt => "corrupt",
-            Self::Invalid => "invalid",
-            Self::TooLarge => "too_large",
-            Self::Timestamp => "timestamp",
-            Self::Storage => "storage",
-        }
+/// Which partition a log is of, and where it lies.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: PartitionId,
+    /// Its directory, relative to the data directory.
+    pub directory: PathBuf,
+}
+
+impl std::fmt::Display for Site {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
     }
+}
+
+/// What all logs of a broker share.
+#[derive(Clone)]
+pub struct LogEnvironment {
+    /// The data directory.
+    pub files: Arc<dyn Files>,
+    /// The task that flushes.
+    pub flusher: Flusher,
 }

@@ -12,9 +12,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use gapless_common::error_code::ErrorCode;
+use gapless_common::records::BatchHeader;
 use gapless_common::types::{Offset, ProducerEpoch, ProducerId, Sequence};
-
-use super::RefusedReason;
 
 /// Batches remembered of each producer: the most that Kafka's clients keep in flight
 /// (`ProducerStateEntry.NUM_BATCHES_TO_RETAIN`), so the most that can come again.
@@ -48,6 +47,19 @@ pub struct Stamp {
 }
 
 impl BatchFacts {
+    /// What a batch's header says; `None` when it says what no batch from a client may say.
+    #[must_use]
+    pub fn of(header: &BatchHeader) -> Option<Self> {
+        let records = u32::try_from(header.record_count).ok().filter(|count| *count > 0)?;
+        if header.producer_id == ProducerId::NONE {
+            return Some(Self { records, stamp: None });
+        }
+        let first = Sequence::new(header.base_sequence)?;
+        let valid = header.producer_id > ProducerId::NONE && header.producer_epoch > ProducerEpoch::NONE;
+        let stamp = Stamp { id: header.producer_id, epoch: header.producer_epoch, first };
+        valid.then_some(Self { records, stamp: Some(stamp) })
+    }
+
     /// Sequence of the last record; it may lie around the wrap.
     fn last(&self, stamp: &Stamp) -> Sequence {
         stamp.first.plus(self.records.saturating_sub(1))
@@ -171,16 +183,6 @@ impl Refusal {
             // Every client retries this one, and knows that nothing was written.
             Self::TableFull { .. } => ErrorCode::KAFKA_STORAGE_ERROR,
             _ => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
-        }
-    }
-
-    /// Under which it is counted.
-    #[must_use]
-    pub const fn reason(&self) -> RefusedReason {
-        match self {
-            Self::Fenced { .. } => RefusedReason::Fenced,
-            Self::TableFull { .. } => RefusedReason::Storage,
-            _ => RefusedReason::Gap,
         }
     }
 }

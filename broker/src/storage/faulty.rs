@@ -175,7 +175,7 @@ impl File for FaultyFile {
         })
     }
 
-    fn len(&self) -> BoxFuture<'_, io::Result<u64>> {
-        self.inner.len()
+    fn size(&self) -> BoxFuture<'_, io::Result<u64>> {
+        self.inner.size()
     }
 }

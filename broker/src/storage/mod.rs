@@ -77,13 +77,24 @@ pub trait File: Send + Sync + 'static {
     fn truncate(&self, len: u64) -> BoxFuture<'_, io::Result<()>>;
 
     /// Size in bytes.
-    fn len(&self) -> BoxFuture<'_, io::Result<u64>>;
+    fn size(&self) -> BoxFuture<'_, io::Result<u64>>;
 
     /// The descriptor underneath, if there is one: who sends a range of the file can then leave the copying to the
     /// kernel.
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         None
     }
+}
+
+/// A range of a file, which goes to a socket as it lies on disk.
+#[derive(Clone)]
+pub struct FileRange {
+    /// The file; held, so that deleting it does not disturb who reads it.
+    pub file: Arc<dyn File>,
+    /// First byte.
+    pub position: u64,
+    /// Number of bytes.
+    pub len: u32,
 }
 
 /// One entry of a directory.

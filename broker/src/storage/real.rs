@@ -176,7 +176,7 @@ impl File for RealFile {
         }))
     }
 
-    fn len(&self) -> BoxFuture<'_, io::Result<u64>> {
+    fn size(&self) -> BoxFuture<'_, io::Result<u64>> {
         Box::pin(async move { Ok(u64::try_from(rustix::fs::fstat(&self.descriptor)?.st_size).unwrap_or(0)) })
     }
 
@@ -218,7 +218,7 @@ mod tests {
         let parts = [Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(b"two")];
         write_all_at(&*file, 2, &parts).await.unwrap();
         file.flush().await.unwrap();
-        assert_eq!(file.len().await.unwrap(), 8);
+        assert_eq!(file.size().await.unwrap(), 8);
         assert_eq!(file.read_at(0, 100).await.unwrap(), b"\0\0onetwo"[..]);
         assert_eq!(
             read_exact_at(&*file, 4, 5).await.unwrap_err().to_string(),

@@ -121,7 +121,7 @@ pub async fn read<T: DeserializeOwned>(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(failed)?,
     };
-    let size = file.len().await.map_err(failed)?;
+    let size = file.size().await.map_err(failed)?;
     if size > SIZE_MAX {
         let why = format!("{size} bytes, more than any such file has ({SIZE_MAX})");
         return Err(SmallFileError::Corrupt { path: path.to_owned(), why });

@@ -1,0 +1,150 @@
+//! Group commit: one task flushes the dirty partitions of the whole broker.
+//!
+//! A partition is queued when its first unflushed batch arrives. The task takes all that are queued as one group, notes
+//! how far each has come (before the flush is called, so that what arrives later is not believed flushed), and hands the
+//! files to [`GroupFlush`]. Each partition hears of its own flush as soon as that is done, and is queued again if more
+//! has arrived: a slow file holds up nobody else, and no timer stands between a batch and its acknowledgement.
+//!
+//! Under [`super::Durability::Os`] nothing waits for a flush; partitions are flushed [`BACKGROUND_INTERVAL`] after they
+//! became dirty, or when [`BACKGROUND_BYTES`] have gathered.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use gapless_common::seam::{Spawner, TaskHandle};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::PartitionLog;
+use crate::storage::group_flush::GroupFlush;
+
+/// Age of the oldest unflushed batch at which a background flush begins.
+pub const BACKGROUND_INTERVAL: Duration = Duration::from_secs(1);
+/// Unflushed bytes of one partition at which a background flush begins.
+pub const BACKGROUND_BYTES: u64 = 64 << 20;
+
+/// Hears of every flush, for metrics.
+pub trait FlushObserver: Send + Sync + 'static {
+    /// A flush of one file has ended: how long it took, how many batches it was for, and whether it failed.
+    fn flushed(&self, took: Duration, batches: u64, failed: bool);
+}
+
+/// A handle to the flushing task; cheap to clone.
+#[derive(Clone)]
+pub struct Flusher(Arc<Inner>);
+
+struct Inner {
+    queue: Mutex<Queue>,
+    wake: Notify,
+    observer: Arc<dyn FlushObserver>,
+    keys: AtomicU64,
+}
+
+/// Each partition is in it at most once.
+#[derive(Default)]
+struct Queue {
+    now: BTreeMap<u64, Arc<PartitionLog>>,
+    later: BTreeMap<u64, Arc<PartitionLog>>,
+    later_due: Option<Instant>,
+    stopping: bool,
+}
+
+impl Flusher {
+    /// Starts the task. It runs until [`Flusher::stop`], and then until everything that is queued has been flushed.
+    pub fn start(
+        spawner: &Spawner,
+        group_flush: Arc<dyn GroupFlush>,
+        observer: Arc<dyn FlushObserver>,
+    ) -> (Self, TaskHandle) {
+        let flusher = Self(Arc::new(Inner {
+            queue: Mutex::new(Queue::default()),
+            wake: Notify::new(),
+            observer,
+            keys: AtomicU64::new(0),
+        }));
+        let task = spawner.spawn(run(flusher.clone(), group_flush));
+        (flusher, task)
+    }
+
+    /// Ends the task once all that is queued has been flushed. Logs are closed before
+    /// ([`PartitionLog::flush_and_close`]); nothing is flushed any more afterwards.
+    pub fn stop(&self) {
+        self.queue().stopping = true;
+        self.0.wake.notify_one();
+    }
+
+    /// A number that tells a partition from all others.
+    pub(super) fn new_key(&self) -> u64 {
+        self.0.keys.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn observer(&self) -> &dyn FlushObserver {
+        &*self.0.observer
+    }
+
+    /// The partition is to be flushed as soon as possible.
+    pub(super) fn flush_now(&self, key: u64, log: Arc<PartitionLog>) {
+        let mut queue = self.queue();
+        queue.later.remove(&key);
+        queue.now.insert(key, log);
+        drop(queue);
+        self.0.wake.notify_one();
+    }
+
+    /// The partition is to be flushed in the background.
+    pub(super) fn flush_later(&self, key: u64, log: Arc<PartitionLog>) {
+        let mut queue = self.queue();
+        queue.later.insert(key, log);
+        if queue.later_due.is_none() {
+            queue.later_due = Some(Instant::now() + BACKGROUND_INTERVAL);
+            drop(queue);
+            self.0.wake.notify_one();
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is due; when to look again; whether that was all and no more will come.
+    fn take_due(&self) -> (Vec<Arc<PartitionLog>>, Option<Instant>, bool) {
+        let mut queue = self.queue();
+        if queue.stopping || queue.later_due.is_some_and(|due| due <= Instant::now()) {
+            queue.later_due = None;
+            let mut later = std::mem::take(&mut queue.later);
+            queue.now.append(&mut later);
+        }
+        let due: Vec<_> = std::mem::take(&mut queue.now).into_values().collect();
+        (due, queue.later_due, queue.stopping)
+    }
+}
+
+async fn run(flusher: Flusher, group_flush: Arc<dyn GroupFlush>) {
+    let mut groups = FuturesUnordered::new();
+    loop {
+        let (due, later_due, stopping) = flusher.take_due();
+        let jobs: Vec<_> = due.iter().filter_map(PartitionLog::begin_flush).collect();
+        // The jobs hold their logs; a partition of a deleted topic is let go here.
+        drop(due);
+        let idle = jobs.is_empty() && groups.is_empty();
+        if !jobs.is_empty() {
+            groups.push(group_flush.flush_group(jobs));
+        }
+        if stopping && idle {
+            return;
+        }
+        tokio::select! {
+            biased;
+            Some(()) = groups.next() => {}
+            () = flusher.0.wake.notified() => {}
+            () = async { sleep_until(later_due.unwrap_or_else(Instant::now)).await }, if later_due.is_some() => {}
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The sparse offset index of one segment: hints for where to start looking. In memory while the segment is active,
+//! in a file once it is sealed. What it says is checked against the log itself by whoever follows it.
+//!
+//! File: magic `GLIX`, format version u32, number of entries u32, CRC-32 of the entries u32; then the entries, each an
+//! offset relative to the segment's (u32) and a position in the segment (u32). Big-endian, as everything in the log.
+
+use std::sync::Arc;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use gapless_common::types::Offset;
+
+use crate::storage::{File, read_exact_at};
+
+const MAGIC: [u8; 4] = *b"GLIX";
+const FORMAT_VERSION: u32 = 1;
+const HEADER_SIZE: usize = 16;
+const ENTRY_SIZE: usize = 8;
+
+/// A batch that begins at `position` in the segment, its first record `relative` offsets after the segment's first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub relative: u32,
+    pub position: u32,
+}
+
+/// Entries gathered while a segment grows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct OffsetIndex {
+    entries: Vec<Entry>,
+}
+
+impl OffsetIndex {
+    /// A batch was appended. It gets an entry if `interval` bytes have passed since the last one, or it is past that.
+    pub(super) fn appended(&mut self, relative: u64, position: u64, interval: u64) {
+        let last = self.entries.last().map_or(0, |entry| u64::from(entry.position));
+        let (Ok(relative), Ok(at)) = (u32::try_from(relative), u32::try_from(position)) else { return };
+        // The first batch needs none: a search without an entry begins there.
+        if position >= last + interval {
+            self.entries.push(Entry { relative, position: at });
+        }
+    }
+
+    /// The last entry at or before `relative`.
+    fn floor(&self, relative: u64) -> Option<Entry> {
+        let after = self.entries.partition_point(|entry| u64::from(entry.relative) <= relative);
+        after.checked_sub(1).and_then(|last| self.entries.get(last)).copied()
+    }
+
+    pub(super) fn encode(&self) -> Bytes {
+        let mut entries = BytesMut::with_capacity(self.entries.len() * ENTRY_SIZE);
+        for entry in &self.entries {
+            entries.put_u32(entry.relative);
+            entries.put_u32(entry.position);
+        }
+        let mut bytes = BytesMut::with_capacity(HEADER_SIZE + entries.len());
+        bytes.put_slice(&MAGIC);
+        bytes.put_u32(FORMAT_VERSION);
+        bytes.put_u32(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        bytes.put_u32(crc32fast::hash(&entries));
+        bytes.put_slice(&entries);
+        bytes.freeze()
+    }
+}
+
+/// Where a segment's index is.
+pub(super) enum SegmentIndex {
+    /// Of the active segment, or of a sealed one whose index could not be written.
+    Memory(OffsetIndex),
+    /// Of a sealed segment: the file, which this process has written or compared with the log.
+    File { file: Arc<dyn File>, entries: u64 },
+}
+
+impl SegmentIndex {
+    /// An index that lies in `file`, as [`OffsetIndex::encode`] wrote it.
+    pub(super) fn in_file(file: Arc<dyn File>, index: &OffsetIndex) -> Self {
+        Self::File { file, entries: index.entries.len() as u64 }
+    }
+
+    /// What is needed to look something up, without holding on to the segment.
+    pub(super) fn lookup(&self, base: Offset, offset: Offset) -> Lookup {
+        let relative = u64::try_from(offset.0.saturating_sub(base.0)).unwrap_or(0);
+        match self {
+            Self::Memory(index) => Lookup::Found(index.floor(relative)),
+            Self::File { file, entries } => {
+                Lookup::Search { file: file.clone(), entries: *entries, relative }
+            }
+        }
+    }
+}
+
+/// A look-up under way.
+pub(super) enum Lookup {
+    Found(Option<Entry>),
+    Search { file: Arc<dyn File>, entries: u64, relative: u64 },
+}
+
+impl Lookup {
+    /// The last entry at or before the offset. An index that cannot be read is one without entries: the search in the
+    /// segment then begins at its start.
+    pub(super) async fn finish(self) -> Option<Entry> {
+        let (file, entries, relative) = match self {
+            Self::Found(entry) => return entry,
+            Self::Search { file, entries, relative } => (file, entries, relative),
+        };
+        let (mut low, mut high) = (0, entries);
+        let mut floor = None;
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let entry = entry_at(&*file, middle).await?;
+            if u64::from(entry.relative) <= relative {
+                floor = Some(entry);
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        floor
+    }
+}
+
+async fn entry_at(file: &dyn File, number: u64) -> Option<Entry> {
+    let position = HEADER_SIZE as u64 + number * ENTRY_SIZE as u64;
+    let bytes = match read_exact_at(file, position, ENTRY_SIZE).await {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            tracing::warn!("an offset index cannot be read, searching its segment from the start: {error}");
+            return None;
+        }
+    };
+    let (relative, position) = (bytes.first_chunk::<4>()?, bytes.last_chunk::<4>()?);
+    Some(Entry { relative: u32::from_be_bytes(*relative), position: u32::from_be_bytes(*position) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use gapless_common::seam::{RealSpawn, Spawner};
+
+    use super::*;
+    use crate::storage::{Files as _, RealFiles, write_all_at};
+
+    /// Batches of 10 records and 1,000 bytes.
+    fn index(batches: u64) -> OffsetIndex {
+        let mut index = OffsetIndex::default();
+        for batch in 0..batches {
+            index.appended(batch * 10, batch * 1000, 4096);
+        }
+        index
+    }
+
+    #[test]
+    fn an_entry_is_made_for_every_interval_of_bytes() {
+        let positions: Vec<u32> = index(20).entries.iter().map(|entry| entry.position).collect();
+        assert_eq!(positions, [5000, 10_000, 15_000]);
+    }
+
+    #[tokio::test]
+    async fn memory_and_file_find_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = RealFiles::new(directory.path(), Spawner::new(RealSpawn));
+        for batches in [0, 1, 6, 11, 50] {
+            let index = index(batches);
+            let file = files.create(Path::new(&format!("{batches}.index"))).await.unwrap();
+            write_all_at(&*file, 0, &[index.encode()]).await.unwrap();
+            let in_file = SegmentIndex::in_file(file, &index);
+            let in_memory = SegmentIndex::Memory(index);
+            for offset in 0..600 {
+                let expected = in_memory.lookup(Offset(100), Offset(100 + offset)).finish().await;
+                let found = in_file.lookup(Offset(100), Offset(100 + offset)).finish().await;
+                assert_eq!(found, expected, "{batches} batches, offset {offset}");
+                assert!(expected.is_none_or(|entry| i64::from(entry.relative) <= offset));
+            }
+        }
+    }
+}

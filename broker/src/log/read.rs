@@ -1,0 +1,223 @@
+//! Reading: ranges of segment files below the high watermark, and offsets by timestamp.
+
+use std::sync::Arc;
+
+use gapless_common::{
+    records::{self, DECOMPRESSED_MAX, TimestampType},
+    types::Offset,
+};
+
+use super::segment::Segment;
+use super::walk::Found;
+use super::{PartitionLog, ReadError, StorageError};
+use crate::storage::{FileRange, read_exact_at};
+
+/// What a reader may see, all of one moment.
+struct View {
+    log_start: Offset,
+    /// Nothing at or above it is read: the high watermark, or where corruption begins.
+    limit: Offset,
+    segments: Vec<Arc<Segment>>,
+}
+
+impl PartitionLog {
+    /// Whole batches from the one that holds `from`, of one segment, below the high watermark: as many as fit into
+    /// `max_bytes`, and the first one whatever its size if `at_least_one`. `None` when there is nothing to read there:
+    /// between the high watermark and the end of the log, which is no error, or no batch fits.
+    ///
+    /// # Errors
+    /// The offset is not in the log; the partition is quarantined there.
+    pub async fn read(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<Option<FileRange>, ReadError> {
+        let (segment, limit) = self.with_shared(|shared| {
+            if let Some((at, why)) = &shared.quarantined
+                && from >= *at
+            {
+                return Err(ReadError::Storage(StorageError::Quarantined { at: *at, why: why.clone() }));
+            }
+            if from < shared.log_start || from > shared.end {
+                let (log_start, end) = (shared.log_start, shared.end);
+                return Err(ReadError::OutOfRange { from, log_start, end });
+            }
+            let limit = limit_of(shared.high_watermark, shared.quarantined.as_ref().map(|(at, _)| *at));
+            let after = shared.segments.partition_point(|segment| segment.base_offset <= from);
+            let segment = after.checked_sub(1).and_then(|last| shared.segments.get(last)).cloned();
+            Ok((segment.filter(|_| from < limit), limit))
+        })?;
+        let Some(segment) = segment else { return Ok(None) };
+        self.range(&segment, from, limit, max_bytes, at_least_one).await
+    }
+
+    async fn range(
+        &self,
+        segment: &Segment,
+        from: Offset,
+        limit: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<Option<FileRange>, ReadError> {
+        let found = segment.find(from, self.leader_epoch).await;
+        let found = found.map_err(|bad| ReadError::Storage(self.quarantine(segment, &bad)))?;
+        let Some((first, mut walk)) = found else { return Ok(None) };
+        let fits = |end: u64| end - first.position <= max_bytes as u64;
+        if first.header.next_offset() > limit || !(at_least_one || fits(first.end())) {
+            return Ok(None);
+        }
+        let mut last = first;
+        // Batches at the limit are not even looked at: they may be half written.
+        while last.header.next_offset() < limit && fits(last.end()) {
+            match walk.next().await {
+                Ok(Some(next)) if fits(next.end()) && next.header.next_offset() <= limit => last = next,
+                Ok(_) => break,
+                Err(bad) => {
+                    // What lies before it is good, and is served.
+                    self.quarantine(segment, &bad);
+                    break;
+                }
+            }
+        }
+        let len = u32::try_from(last.end() - first.position).unwrap_or(u32::MAX);
+        Ok(Some(FileRange { file: segment.file.clone(), position: first.position, len }))
+    }
+
+    /// The first record whose timestamp is `timestamp_ms` or later, and its timestamp.
+    ///
+    /// # Errors
+    /// When a batch on the way cannot be read.
+    pub async fn offset_for_timestamp(
+        &self,
+        timestamp_ms: i64,
+    ) -> Result<Option<(Offset, i64)>, StorageError> {
+        let view = self.view();
+        for segment in view.segments.iter().filter(|segment| segment.max_timestamp() >= timestamp_ms) {
+            let mut at = view.log_start.max(segment.base_offset);
+            while let Some(found) = self.next_batch(segment, at, view.limit, timestamp_ms).await? {
+                let record = self.first_record(segment, &found, view.log_start, timestamp_ms).await?;
+                if record.is_some() {
+                    return Ok(record);
+                }
+                // The timestamps that mattered lie below the log's start.
+                at = found.header.next_offset();
+            }
+        }
+        Ok(None)
+    }
+
+    /// The record with the largest timestamp, the first of several, and its timestamp.
+    ///
+    /// # Errors
+    /// When a batch on the way cannot be read.
+    pub async fn offset_of_max_timestamp(&self) -> Result<Option<(Offset, i64)>, StorageError> {
+        let view = self.view();
+        let mut best: Option<(Arc<Segment>, Found)> = None;
+        for segment in &view.segments {
+            let above = |best: &Option<(Arc<Segment>, Found)>| {
+                best.as_ref().map_or(i64::MIN, |(_, found)| found.header.max_timestamp.saturating_add(1))
+            };
+            if segment.max_timestamp() < above(&best) {
+                continue;
+            }
+            let mut at = view.log_start.max(segment.base_offset);
+            while let Some(found) = self.next_batch(segment, at, view.limit, above(&best)).await? {
+                at = found.header.next_offset();
+                best = Some((segment.clone(), found));
+            }
+        }
+        match best {
+            Some((segment, found)) => {
+                let max = found.header.max_timestamp;
+                self.first_record(&segment, &found, view.log_start, max).await
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The first batch from `from` on, below `limit`, whose largest timestamp is `timestamp_ms` or later.
+    async fn next_batch(
+        &self,
+        segment: &Segment,
+        from: Offset,
+        limit: Offset,
+        timestamp_ms: i64,
+    ) -> Result<Option<Found>, StorageError> {
+        if from >= limit {
+            return Ok(None);
+        }
+        let bad = |bad| self.quarantine(segment, &bad);
+        let Some((mut found, mut walk)) = segment.find(from, self.leader_epoch).await.map_err(bad)? else {
+            return Ok(None);
+        };
+        loop {
+            if found.header.next_offset() > limit {
+                return Ok(None);
+            }
+            if found.header.max_timestamp >= timestamp_ms {
+                return Ok(Some(found));
+            }
+            // Batches at the limit are not even looked at: they may be half written.
+            if found.header.next_offset() == limit {
+                return Ok(None);
+            }
+            match walk.next().await.map_err(bad)? {
+                Some(next) => found = next,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The first record of a batch, from `log_start` on, whose timestamp is `timestamp_ms` or later.
+    async fn first_record(
+        &self,
+        segment: &Segment,
+        found: &Found,
+        log_start: Offset,
+        timestamp_ms: i64,
+    ) -> Result<Option<(Offset, i64)>, StorageError> {
+        let header = &found.header;
+        if header.attributes.timestamp_type() == TimestampType::LogAppend {
+            // All its records have the batch's timestamp.
+            return Ok(Some((header.base_offset.max(log_start), header.max_timestamp)));
+        }
+        let bad = |why: String| {
+            let bad = super::walk::BadBatch { offset: header.base_offset, position: found.position, why };
+            self.quarantine(segment, &bad)
+        };
+        let bytes = read_exact_at(&*segment.file, found.position, header.total_size())
+            .await
+            .map_err(|error| bad(format!("unreadable: {error}")))?;
+        if !records::check_crc(&bytes) {
+            return Err(bad("the checksum does not match".to_owned()));
+        }
+        // The bytes are those that were written; so what cannot be read of them is no corruption.
+        let unreadable = |error: records::BatchError| {
+            let step = format!("reading the records of the batch at offset {}", header.base_offset);
+            StorageError::step(step, std::io::Error::other(error))
+        };
+        for record in records::iterate(bytes, DECOMPRESSED_MAX).map_err(unreadable)? {
+            let record = record.map_err(unreadable)?;
+            if record.offset >= log_start && record.timestamp_ms >= timestamp_ms {
+                return Ok(Some((record.offset, record.timestamp_ms)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn view(&self) -> View {
+        self.with_shared(|shared| {
+            let at = shared.quarantined.as_ref().map(|(at, _)| *at);
+            View {
+                log_start: shared.log_start,
+                limit: limit_of(shared.high_watermark, at),
+                segments: shared.segments.clone(),
+            }
+        })
+    }
+}
+
+fn limit_of(high_watermark: Offset, quarantined_at: Option<Offset>) -> Offset {
+    quarantined_at.map_or(high_watermark, |at| at.min(high_watermark))
+}

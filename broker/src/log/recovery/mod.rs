@@ -1,0 +1,249 @@
+//! Creating a log, and opening one after whatever happened.
+//!
+//! Evidence is gathered (`scan`), judged by a pure function ([`verdict`]), and the verdict carried out (`repair`), each
+//! step so that a crash in the middle of it leaves nothing worse than before. What is served is made durable first: after
+//! `kill -9` the tail may live in the page cache alone, where a failed flush leaves pages that look clean (Kafka PR 8812).
+
+mod repair;
+mod scan;
+pub mod verdict;
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use gapless_common::types::{LeaderEpoch, Offset};
+
+use self::repair::Repaired;
+use self::scan::{Replay, Scanned};
+use self::verdict::{Boot, Evidence, Verdict, judge};
+use super::append::Appender;
+use super::epochs::LeaderEpochs;
+use super::partition::{PartitionLog, Start};
+use super::segment::{Contents, Segment, create_over, segment_path};
+use super::sequencer::Sequencer;
+use super::state_file::StateFile;
+use super::{LogConfig, LogEnvironment, OpenError, Site};
+use crate::storage::{File, Files};
+
+/// What recovery did with one partition. How the partition stands now its [`PartitionLog::state`] tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Bytes read and checked.
+    pub scanned_bytes: u64,
+    /// Good batches among them.
+    pub batches: u64,
+    /// Bytes of a torn tail that were cut off.
+    pub truncated_bytes: u64,
+    /// Where these are saved, relative to the data directory.
+    pub saved_as: Option<PathBuf>,
+}
+
+impl PartitionLog {
+    /// Creates the log of a new partition: its directory (inside an existing one), an empty segment, its state file.
+    /// All of it is durable but for the directory's own name, which the caller syncs with those of the other partitions.
+    ///
+    /// # Errors
+    /// When any of it fails.
+    pub async fn create(
+        environment: &LogEnvironment,
+        site: Site,
+        config: LogConfig,
+        leader_epoch: LeaderEpoch,
+    ) -> Result<Arc<Self>, OpenError> {
+        let failed = open_error(&site, "create");
+        environment.files.create_dir(&site.directory).await.map_err(failed)?;
+        Self::begin(environment, site, config, leader_epoch).await
+    }
+
+    /// The files of a log that never held anything.
+    async fn begin(
+        environment: &LogEnvironment,
+        site: Site,
+        config: LogConfig,
+        leader_epoch: LeaderEpoch,
+    ) -> Result<Arc<Self>, OpenError> {
+        let failed = open_error(&site, "create");
+        let (files, start) = (&*environment.files, Offset(0));
+        let file = create_over(files, &segment_path(&site.directory, start)).await.map_err(&failed)?;
+        // Last, since it says that the segment was there. It syncs the directory, and so makes both names durable.
+        let state = StateFile::new(start, &LeaderEpochs::default());
+        state.write(files, &site.directory).await.map_err(|error| failed(io::Error::other(error)))?;
+        let active = Arc::new(Segment::new(start, file, Contents::default()));
+        let sequencer = Sequencer::new(start, config.producers_max);
+        let start = Start {
+            segments: vec![active.clone()],
+            log_start: start,
+            end: start,
+            durable: start,
+            epochs: LeaderEpochs::default(),
+            offline: None,
+            quarantined: None,
+            appender: Appender { sequencer, active, position: 0, unsettled: false },
+        };
+        Ok(Self::new(environment, site, config, leader_epoch, start))
+    }
+
+    /// Opens the log of a partition that exists, after a clean stop, a crash or a power loss. `leader_epoch` is the one
+    /// in force from now on. Whatever is wrong inside, the log opens, offline or quarantined if need be.
+    ///
+    /// # Errors
+    /// When its directory or its files cannot be opened at all.
+    pub async fn open(
+        environment: &LogEnvironment,
+        site: Site,
+        config: LogConfig,
+        leader_epoch: LeaderEpoch,
+        boot: Boot,
+    ) -> Result<(Arc<Self>, RecoveryReport), OpenError> {
+        let failed = open_error(&site, "open");
+        let files = &*environment.files;
+        let bases: Vec<Offset> = (files.list(&site.directory).await.map_err(&failed)?.iter())
+            .filter(|entry| !entry.is_dir)
+            .filter_map(|entry| Segment::parse_name(&entry.name))
+            .collect();
+        let (state_file, was_created) = read_state(files, &site).await;
+        if bases.is_empty() && !was_created {
+            // Its creation was never finished, so nobody was told of it.
+            return Ok((
+                Self::begin(environment, site, config, leader_epoch).await?,
+                RecoveryReport::default(),
+            ));
+        }
+        let start = bases.first().copied().unwrap_or(Offset(0));
+        let mut replay = Replay::new(start, leader_epoch, config.producers_max);
+        let mut found = Vec::with_capacity(bases.len());
+        for base in bases {
+            let file = files.open(&segment_path(&site.directory, base)).await.map_err(&failed)?;
+            let scanned =
+                replay.scan(&file, base, boot, config.index_interval_bytes).await.map_err(&failed)?;
+            found.push((file, scanned));
+        }
+        let verdict = judge(&Evidence {
+            boot,
+            log_start: state_file.as_ref().map(StateFile::log_start),
+            segments: found.iter().map(|(_, scanned)| scanned.evidence.clone()).collect(),
+        });
+        let recovered = Recovered { replay, found, verdict, state_file };
+        recovered.finish(environment, site, config, leader_epoch, boot).await
+    }
+}
+
+/// A log that was read and judged.
+struct Recovered {
+    replay: Replay,
+    found: Vec<(Arc<dyn File>, Scanned)>,
+    verdict: Verdict,
+    state_file: Option<StateFile>,
+}
+
+impl Recovered {
+    async fn finish(
+        self,
+        environment: &LogEnvironment,
+        site: Site,
+        config: LogConfig,
+        leader_epoch: LeaderEpoch,
+        boot: Boot,
+    ) -> Result<(Arc<PartitionLog>, RecoveryReport), OpenError> {
+        let Self { replay, found, verdict, state_file } = self;
+        let files = &*environment.files;
+        let mut report = RecoveryReport {
+            scanned_bytes: found.iter().map(|(_, scanned)| scanned.evidence.size).sum(),
+            batches: replay.batches,
+            ..RecoveryReport::default()
+        };
+        let (mut durable, mut offline) = (verdict.end, None);
+        if let Some((file, last)) = found.last() {
+            match repair::make_durable(files, &site, &**file, last.evidence.base_offset, &verdict, boot).await
+            {
+                Ok(Repaired { truncated_bytes, saved_as }) => {
+                    report.truncated_bytes = truncated_bytes;
+                    report.saved_as = saved_as;
+                }
+                Err(failure) => {
+                    tracing::error!("partition {site} opens offline: {}", failure.why);
+                    // The segments before the last one were flushed before that was created.
+                    durable = if failure.served_is_durable { verdict.end } else { last.evidence.base_offset };
+                    offline = Some(failure.why.into());
+                }
+            }
+        }
+        let quarantined = verdict.quarantine.as_ref().map(|loss| {
+            let place = loss.place.map_or_else(
+                || site.directory.display().to_string(),
+                |(base, position)| {
+                    format!("{} at position {position}", segment_path(&site.directory, base).display())
+                },
+            );
+            let why: Arc<str> = format!("{place}: {}", loss.why).into();
+            tracing::error!("partition {site} is quarantined at offset {}: {why}", loss.at);
+            (loss.at, why)
+        });
+        let rebuilt = StateFile::new(verdict.log_start, &replay.epochs);
+        if quarantined.is_none() && offline.is_none() && state_file.as_ref() != Some(&rebuilt) {
+            // Everything in it but the start, which has not changed, comes from the log; so failing is no loss.
+            if let Err(error) = rebuilt.write(files, &site.directory).await {
+                tracing::warn!("partition {site}: {error}");
+            }
+        }
+        let segments = Self::segments(files, &site, found).await;
+        let active = segments.last().cloned().unwrap_or_else(|| Arc::new(Segment::lost(verdict.log_start)));
+        let appender = Appender {
+            sequencer: replay.sequencer,
+            active,
+            position: verdict.last_segment_bytes,
+            unsettled: false,
+        };
+        let start = Start {
+            segments,
+            log_start: verdict.log_start,
+            end: verdict.end,
+            durable,
+            epochs: replay.epochs,
+            offline,
+            quarantined,
+            appender,
+        };
+        Ok((PartitionLog::new(environment, site, config, leader_epoch, start), report))
+    }
+
+    /// The segments as they go into service. The indexes of all but the last are compared with what was rebuilt from the
+    /// log, and written again where they differ.
+    async fn segments(
+        files: &dyn Files,
+        site: &Site,
+        found: Vec<(Arc<dyn File>, Scanned)>,
+    ) -> Vec<Arc<Segment>> {
+        let sealed = found.len().saturating_sub(1);
+        let mut segments = Vec::with_capacity(found.len());
+        for (at, (file, scanned)) in found.into_iter().enumerate() {
+            let segment = Segment::new(scanned.evidence.base_offset, file, scanned.contents);
+            if at < sealed {
+                segment.adopt_index(files, &site.directory).await;
+            }
+            segments.push(Arc::new(segment));
+        }
+        segments
+    }
+}
+
+/// The state file, if there is one that can be believed; and whether there is one at all.
+async fn read_state(files: &dyn Files, site: &Site) -> (Option<StateFile>, bool) {
+    match StateFile::read(files, &site.directory).await {
+        Ok(state) => {
+            let was_created = state.is_some();
+            (state, was_created)
+        }
+        Err(error) => {
+            tracing::warn!("partition {site}: {error}; it is rebuilt from the log");
+            (None, true)
+        }
+    }
+}
+
+fn open_error(site: &Site, step: &'static str) -> impl Fn(io::Error) -> OpenError + use<> {
+    let path = site.directory.clone();
+    move |source| OpenError { step, path: path.clone(), source }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! Carrying out a verdict: what is served becomes durable, and a torn tail is saved aside and cut off. A crash after any
+//! step leaves a log that the next recovery judges as this one did.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use gapless_common::types::Offset;
+
+use super::verdict::{Boot, Torn, Verdict};
+use crate::log::Site;
+use crate::log::segment::segment_path;
+use crate::storage::{File, Files, read_exact_at, write_all_at};
+
+/// Bytes copied at once.
+const CHUNK: usize = 1 << 20;
+
+/// Copies of torn tails of one place that are kept; each is from another history of the log.
+const COPIES_MAX: u32 = 1000;
+
+/// What was cut off.
+#[derive(Default)]
+pub(super) struct Repaired {
+    pub truncated_bytes: u64,
+    pub saved_as: Option<PathBuf>,
+}
+
+/// What could not be done, so that the partition opens offline.
+pub(super) struct Failure {
+    pub why: String,
+    /// Everything up to the verdict's end is durable all the same.
+    pub served_is_durable: bool,
+}
+
+/// Makes the last segment what the verdict says, durably.
+pub(super) async fn make_durable(
+    files: &dyn Files,
+    site: &Site,
+    file: &dyn File,
+    base_offset: Offset,
+    verdict: &Verdict,
+    boot: Boot,
+) -> Result<Repaired, Failure> {
+    let path = segment_path(&site.directory, base_offset);
+    let before = |step: &str, error: io::Error| Failure {
+        why: format!("{step} {} failed: {error}", path.display()),
+        served_is_durable: false,
+    };
+    let after = |step: &str, error: io::Error| Failure { served_is_durable: true, ..before(step, error) };
+    // After another boot all that was read came from the disk. After the same one it came from the page cache, and a
+    // flush that failed in the process before may have left pages there that are clean, and not on disk.
+    if boot == Boot::Same {
+        let rewritten = rewrite(file, verdict.last_segment_bytes).await;
+        rewritten.map_err(|error| before("writing again what is served of", error))?;
+    }
+    file.flush().await.map_err(|error| before("flushing", error))?;
+    files.sync_dir(&site.directory).await.map_err(|error| before("syncing the directory of", error))?;
+    let Some(torn) = &verdict.torn else { return Ok(Repaired::default()) };
+
+    let saved = save_aside(files, site, file, base_offset, verdict.last_segment_bytes, torn).await;
+    let saved_as = saved.map_err(|error| after("saving the torn tail of", error))?;
+    // Flushed before the first append, or old batches could reappear behind new ones.
+    file.truncate(verdict.last_segment_bytes)
+        .await
+        .map_err(|error| after("cutting off the torn tail of", error))?;
+    file.flush().await.map_err(|error| after("flushing", error))?;
+    tracing::warn!(
+        "partition {site}: cut {} bytes off {} behind position {} and offset {}: {}; they are saved as {}",
+        torn.bytes,
+        path.display(),
+        verdict.last_segment_bytes,
+        verdict.end,
+        torn.why,
+        saved_as.display()
+    );
+    Ok(Repaired { truncated_bytes: torn.bytes, saved_as: Some(saved_as) })
+}
+
+/// Writes the first `len` bytes again, as they are.
+async fn rewrite(file: &dyn File, len: u64) -> io::Result<()> {
+    let mut position = 0;
+    while position < len {
+        let piece = read_exact_at(file, position, piece_len(len - position)).await?;
+        let count = piece.len() as u64;
+        write_all_at(file, position, &[piece]).await.map_err(|error| error.source)?;
+        position += count;
+    }
+    Ok(())
+}
+
+/// Copies what stands behind `position` to `torn/<topic>/<partition>-<segment>-<position>.log`, durably. A crash between this
+/// and the cut leads here again: a copy that is there already is not made twice.
+async fn save_aside(
+    files: &dyn Files,
+    site: &Site,
+    file: &dyn File,
+    base_offset: Offset,
+    position: u64,
+    torn: &Torn,
+) -> io::Result<PathBuf> {
+    let root = Path::new("torn");
+    let directory = root.join(&site.topic);
+    for new in [root, &directory] {
+        match files.create_dir(new).await {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => files.sync_dir(new.parent().unwrap_or(Path::new(""))).await?,
+        }
+    }
+    for copy in 0..COPIES_MAX {
+        let suffix = if copy == 0 { String::new() } else { format!("-{copy}") };
+        let name = format!("{}-{:020}-{position}{suffix}.log", site.partition, base_offset.0);
+        let path = directory.join(name);
+        let saved: Arc<dyn File> = match files.create(&path).await {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if is_copy(&*files.open(&path).await?, file, position, torn.bytes).await? {
+                    return Ok(path);
+                }
+                continue;
+            }
+            other => other?,
+        };
+        let mut copied = 0;
+        while copied < torn.bytes {
+            let piece = read_exact_at(file, position + copied, piece_len(torn.bytes - copied)).await?;
+            let count = piece.len() as u64;
+            write_all_at(&*saved, copied, &[piece]).await.map_err(|error| error.source)?;
+            copied += count;
+        }
+        saved.flush().await?;
+        files.sync_dir(&directory).await?;
+        return Ok(path);
+    }
+    Err(io::Error::other(format!("{} holds {COPIES_MAX} tails of this place; clear it", directory.display())))
+}
+
+async fn is_copy(saved: &dyn File, file: &dyn File, position: u64, len: u64) -> io::Result<bool> {
+    if saved.size().await? != len {
+        return Ok(false);
+    }
+    let mut compared = 0;
+    while compared < len {
+        let count = piece_len(len - compared);
+        if read_exact_at(saved, compared, count).await?
+            != read_exact_at(file, position + compared, count).await?
+        {
+            return Ok(false);
+        }
+        compared += count as u64;
+    }
+    // It may have been written, and not flushed, before a crash.
+    saved.flush().await?;
+    Ok(true)
+}
+
+fn piece_len(left: u64) -> usize {
+    usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK)
+}

@@ -1,0 +1,201 @@
+//! Gathering evidence: reads a segment from end to end, checks every batch, and replays the good ones.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gapless_common::{
+    records::{self, BatchHeader, HEADER_SIZE, LENGTH_PREFIX_SIZE, MAGIC},
+    types::{LeaderEpoch, Offset},
+};
+
+use super::verdict::{Bad, BadKind, Boot, SegmentEvidence};
+use crate::log::append::append_time_of;
+use crate::log::epochs::LeaderEpochs;
+use crate::log::segment::Contents;
+use crate::log::sequencer::{BatchFacts, Sequencer};
+use crate::log::walk::Expected;
+use crate::storage::{File, read_exact_at};
+
+/// Bytes read at once.
+const CHUNK: usize = 1 << 20;
+
+/// What the good batches add up to, from the first segment to the first bad place of the log.
+pub(super) struct Replay {
+    pub sequencer: Sequencer,
+    pub epochs: LeaderEpochs,
+    pub batches: u64,
+    /// What may stand next, as far as offsets and leader epochs tell.
+    expected: Expected,
+    /// Nothing bad was met yet, so that batches still count.
+    sound: bool,
+}
+
+/// A segment that was read.
+pub(super) struct Scanned {
+    pub evidence: SegmentEvidence,
+    /// The good part.
+    pub contents: Contents,
+}
+
+impl Replay {
+    /// For a log whose first segment begins at `start` and whose epoch in force is `epoch_max`.
+    pub(super) fn new(start: Offset, epoch_max: LeaderEpoch, producers_max: usize) -> Self {
+        Self {
+            sequencer: Sequencer::new(start, producers_max),
+            epochs: LeaderEpochs::default(),
+            batches: 0,
+            expected: Expected { offset: start, epoch: LeaderEpoch(0), epoch_max },
+            sound: true,
+        }
+    }
+
+    /// Reads one segment; segments come in the order of their offsets.
+    pub(super) async fn scan(
+        &mut self,
+        file: &Arc<dyn File>,
+        base_offset: Offset,
+        boot: Boot,
+        index_interval: u64,
+    ) -> std::io::Result<Scanned> {
+        let size = file.size().await?;
+        self.sound &= base_offset == self.expected.offset;
+        self.expected.offset = base_offset;
+        let mut contents = Contents::default();
+        let mut reader = Reader { file, size, window: Bytes::new(), window_at: 0 };
+        let bad = loop {
+            if contents.size == size {
+                break None;
+            }
+            match reader.batch(contents.size, &self.expected, boot).await {
+                Ok(header) => self.take(&header, base_offset, &mut contents, index_interval),
+                Err(bad) => break Some(bad),
+            }
+        };
+        self.sound &= bad.is_none();
+        let (good_bytes, next_offset) = (contents.size, self.expected.offset);
+        Ok(Scanned {
+            evidence: SegmentEvidence { base_offset, size, good_bytes, next_offset, bad },
+            contents,
+        })
+    }
+
+    fn take(
+        &mut self,
+        header: &BatchHeader,
+        base_offset: Offset,
+        contents: &mut Contents,
+        index_interval: u64,
+    ) {
+        let relative = u64::try_from(header.base_offset.0 - base_offset.0).unwrap_or(u64::MAX);
+        contents.index.appended(relative, contents.size, index_interval);
+        contents.size += header.total_size() as u64;
+        contents.max_timestamp = contents.max_timestamp.max(Some(header.max_timestamp));
+        self.expected.advance(header);
+        self.batches += 1;
+        if self.sound {
+            self.epochs.assign(header.leader_epoch, header.base_offset);
+            if let Some(facts) = BatchFacts::of(header) {
+                // The time of recovery, 0 of the log's own clock, counts as the last append: never too early.
+                self.sequencer.replay(&facts, header.base_offset, append_time_of(header), 0);
+            }
+        }
+    }
+}
+
+/// Reads batches one after the other, a large piece at a time.
+struct Reader<'a> {
+    file: &'a Arc<dyn File>,
+    size: u64,
+    window: Bytes,
+    window_at: u64,
+}
+
+impl Reader<'_> {
+    /// The header of the batch at `position`, if a good batch is there.
+    async fn batch(&mut self, position: u64, expected: &Expected, boot: Boot) -> Result<BatchHeader, Bad> {
+        let left = self.size - position;
+        let whole = |why: String| Bad { kind: BadKind::Whole, why };
+        let bytes = self.bytes(position, HEADER_SIZE).await?;
+        if bytes.len() < HEADER_SIZE {
+            let why = format!("{left} bytes where a batch's header has {HEADER_SIZE}");
+            let kind = if begins_batch(&bytes, expected) { BadKind::Short } else { BadKind::Whole };
+            return Err(Bad { kind, why });
+        }
+        let header = BatchHeader::parse(&bytes).map_err(|error| whole(error.to_string()))?;
+        if let Some(why) = expected.refuse(&header) {
+            return Err(whole(why));
+        }
+        let size = header.total_size();
+        if size as u64 > left {
+            let why = format!("a batch of {size} bytes, of which {left} are there");
+            // Only where it decides something: after a power loss it would prove nothing.
+            let followed = boot == Boot::Same && self.holds_batch_of(header.next_offset(), position).await?;
+            let kind = if followed { BadKind::ShortButFollowed } else { BadKind::Short };
+            return Err(Bad { kind, why });
+        }
+        let bytes = self.bytes(position, size).await?;
+        if bytes.len() < size || !records::check_crc(&bytes) {
+            return Err(whole(format!("the checksum of a batch of {size} bytes does not match")));
+        }
+        Ok(header)
+    }
+
+    /// `len` bytes from `position`, fewer where the file ends.
+    async fn bytes(&mut self, position: u64, len: usize) -> Result<Bytes, Bad> {
+        let len = len.min(usize::try_from(self.size - position).unwrap_or(usize::MAX));
+        let ready = |window: &Bytes, window_at: u64| {
+            let skip = usize::try_from(position - window_at).ok()?;
+            let end = skip.checked_add(len)?;
+            (end <= window.len()).then(|| window.slice(skip..end))
+        };
+        if let Some(bytes) = ready(&self.window, self.window_at) {
+            return Ok(bytes);
+        }
+        let unreadable =
+            |error: std::io::Error| Bad { kind: BadKind::Unreadable, why: format!("unreadable: {error}") };
+        self.window = self.file.read_at(position, len.max(CHUNK)).await.map_err(unreadable)?;
+        self.window_at = position;
+        Ok(ready(&self.window, position).unwrap_or_else(|| self.window.clone()))
+    }
+
+    /// Whether a whole good batch with this base offset lies anywhere behind `position`.
+    async fn holds_batch_of(&mut self, base_offset: Offset, position: u64) -> Result<bool, Bad> {
+        let wanted = base_offset.0.to_be_bytes();
+        let mut at = position + 1;
+        while at + (HEADER_SIZE as u64) <= self.size {
+            let piece = self.bytes(at, CHUNK).await?;
+            let candidates = piece.windows(wanted.len()).enumerate().filter(|(_, bytes)| *bytes == wanted);
+            for candidate in candidates.map(|(skip, _)| at + skip as u64) {
+                if self.is_good_batch(candidate).await {
+                    return Ok(true);
+                }
+            }
+            // The next piece begins early enough to show what this one cut.
+            at += (piece.len() + 1).saturating_sub(wanted.len()).max(1) as u64;
+        }
+        Ok(false)
+    }
+
+    async fn is_good_batch(&self, position: u64) -> bool {
+        let left = self.size - position;
+        let Ok(head) = read_exact_at(&**self.file, position, HEADER_SIZE).await else { return false };
+        let Ok(header) = BatchHeader::parse(&head) else { return false };
+        if header.total_size() as u64 > left {
+            return false;
+        }
+        let batch = read_exact_at(&**self.file, position, header.total_size()).await;
+        batch.is_ok_and(|batch| records::check_crc(&batch))
+    }
+}
+
+/// Whether these few bytes, fewer than a header, begin the batch that is expected.
+fn begins_batch(bytes: &[u8], expected: &Expected) -> bool {
+    let offset = expected.offset.0.to_be_bytes();
+    let offset_fits = bytes.iter().zip(offset).all(|(found, expected)| *found == expected);
+    let number_at = |at: usize| bytes.get(at..)?.first_chunk().map(|bytes| i32::from_be_bytes(*bytes));
+    let length_fits = number_at(8).is_none_or(|length| length >= (HEADER_SIZE - LENGTH_PREFIX_SIZE) as i32);
+    let epochs = expected.epoch..=expected.epoch_max;
+    let epoch_fits = number_at(12).is_none_or(|epoch| epochs.contains(&LeaderEpoch(epoch)));
+    let magic_fits = bytes.get(16).is_none_or(|magic| *magic as i8 == MAGIC);
+    offset_fits && length_fits && epoch_fits && magic_fits
+}

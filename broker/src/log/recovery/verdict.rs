@@ -1,0 +1,165 @@
+//! What is believed of a log after a crash: a pure function from evidence to verdict.
+//!
+//! The whole art is to tell a tail that was never acknowledged from corruption of what was. In the last segment, after
+//! a power loss, anything bad is a torn tail: unflushed pages persist in any order, so good batches behind a bad one
+//! prove nothing (etcd 6378, TigerBeetle 2345). After a crash of the process alone the page cache has survived, so only
+//! a batch that was cut off in the middle of its write is a torn tail, and anything else is corruption. Segments before
+//! the last one were flushed before the next was created: nothing in them can be torn.
+//!
+//! Flush marks will be one more piece of evidence: what lies below them is never a torn tail.
+
+use gapless_common::types::Offset;
+
+/// What happened to the machine since the log was last written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boot {
+    /// The same boot: at the most the process was killed.
+    Same,
+    /// Another one: the power may have failed.
+    Other,
+}
+
+/// What was found, segments in the order of their names.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// What happened to the machine.
+    pub boot: Boot,
+    /// Where the log starts, as its state file says; `None` without a state file that can be believed.
+    pub log_start: Option<Offset>,
+    /// What each segment holds.
+    pub segments: Vec<SegmentEvidence>,
+}
+
+/// What was found in one segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentEvidence {
+    /// By its name.
+    pub base_offset: Offset,
+    /// Bytes in the file.
+    pub size: u64,
+    /// Bytes of good batches, from the start.
+    pub good_bytes: u64,
+    /// The offset behind the last of these.
+    pub next_offset: Offset,
+    /// What stands behind them, unless the file ends there.
+    pub bad: Option<Bad>,
+}
+
+/// Something that is not the batch that belongs there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bad {
+    /// Of which kind.
+    pub kind: BadKind,
+    /// What is wrong, for people.
+    pub why: String,
+}
+
+/// What a bad place in a segment looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadKind {
+    /// The beginning of the batch that belongs there; the file ends before it does.
+    Short,
+    /// The same, but whole good batches lie behind: its length is wrong.
+    ShortButFollowed,
+    /// It is all there, and wrong; or it is no batch.
+    Whole,
+    /// The disk does not give it back.
+    Unreadable,
+}
+
+/// What is to be done with a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The first offset.
+    pub log_start: Offset,
+    /// The offset behind the last batch that is believed.
+    pub end: Offset,
+    /// Bytes of the last segment that are believed.
+    pub last_segment_bytes: u64,
+    /// What is cut off behind them.
+    pub torn: Option<Torn>,
+    /// Corruption. Then nothing is cut off.
+    pub quarantine: Option<Quarantine>,
+}
+
+/// A tail that nobody was promised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Torn {
+    /// How many bytes.
+    pub bytes: u64,
+    /// What is wrong with them.
+    pub why: String,
+}
+
+/// A loss.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantine {
+    /// The first offset that is lost.
+    pub at: Offset,
+    /// The segment it belongs into and the position there, if it has one.
+    pub place: Option<(Offset, u64)>,
+    /// What was found.
+    pub why: String,
+}
+
+/// Judges.
+#[must_use]
+pub fn judge(evidence: &Evidence) -> Verdict {
+    let first_base = evidence.segments.first().map(|segment| segment.base_offset);
+    let log_start = evidence.log_start.or(first_base).unwrap_or(Offset(0));
+    let quarantine = first_loss(evidence, log_start);
+    let last = evidence.segments.last();
+    let end = evidence.segments.iter().map(|segment| segment.next_offset).max().unwrap_or(log_start);
+    Verdict {
+        log_start,
+        end: quarantine.as_ref().map_or(end, |loss| end.max(loss.at)),
+        last_segment_bytes: last.map_or(0, |segment| segment.good_bytes),
+        torn: last.filter(|_| quarantine.is_none()).and_then(|segment| {
+            let bad = segment.bad.as_ref()?;
+            Some(Torn { bytes: segment.size - segment.good_bytes, why: bad.why.clone() })
+        }),
+        quarantine,
+    }
+}
+
+/// The first offset that was there and is no more.
+fn first_loss(evidence: &Evidence, log_start: Offset) -> Option<Quarantine> {
+    let loss = |at, place, why| Some(Quarantine { at, place, why });
+    let Some(first) = evidence.segments.first() else {
+        return loss(log_start, None, "there is no segment".to_owned());
+    };
+    if first.base_offset > log_start {
+        let why = format!("the first segment begins at {}, the log at {log_start}", first.base_offset);
+        return loss(log_start, None, why);
+    }
+    let mut next = first.base_offset;
+    for (at, segment) in evidence.segments.iter().enumerate() {
+        let is_last = at + 1 == evidence.segments.len();
+        if segment.base_offset != next {
+            let why = format!("the segment of {} stands where {next} follows", segment.base_offset);
+            return loss(next.min(segment.base_offset), None, why);
+        }
+        next = segment.next_offset;
+        if let Some(bad) = &segment.bad
+            && !(is_last && is_torn(evidence.boot, bad.kind))
+        {
+            return loss(next, Some((segment.base_offset, segment.good_bytes)), bad.why.clone());
+        }
+    }
+    if next < log_start {
+        return loss(next, None, format!("the log ends at {next}, before its start {log_start}"));
+    }
+    None
+}
+
+/// Whether something bad at the end of a log is what an interrupted write leaves.
+fn is_torn(boot: Boot, kind: BadKind) -> bool {
+    match (boot, kind) {
+        (_, BadKind::Unreadable) => false,
+        (Boot::Other, _) => true,
+        (Boot::Same, kind) => kind == BadKind::Short,
+    }
+}
+
+#[cfg(test)]
+mod tests;

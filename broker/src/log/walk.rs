@@ -1,0 +1,148 @@
+//! Stepping through the batches of a segment by their headers, for readers. Each header is checked against what stands
+//! before it (contiguous offsets, leader epochs that never fall), since base offset and leader epoch lie outside the
+//! batch's checksum. The records are not touched: they were written or verified by this process.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gapless_common::{
+    records::{BatchHeader, HEADER_SIZE},
+    types::{LeaderEpoch, Offset},
+};
+
+use crate::storage::{File, read_exact_at};
+
+/// Bytes read around the first header: it lies within the index interval behind the place where the search begins.
+const FIRST_WINDOW: usize = 8 << 10;
+/// Bytes read at once where batches are small; where they are larger than the index interval, only headers are read.
+const SMALL_BATCHES_WINDOW: usize = 64 << 10;
+/// A batch from which on the next header is read alone.
+const LARGE_BATCH: usize = 4096;
+/// Reads from the page cache complete at once and never yield; after so many of them others get a turn.
+const READS_PER_TURN: u32 = 64;
+
+/// Something in a segment that is not the batch that belongs there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BadBatch {
+    /// The offset that should be there.
+    pub offset: Offset,
+    /// Where, in the segment.
+    pub position: u64,
+    /// What is there instead.
+    pub why: String,
+}
+
+/// A batch, by its header.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    pub position: u64,
+    pub header: BatchHeader,
+}
+
+impl Found {
+    pub(super) fn end(&self) -> u64 {
+        self.position + self.header.total_size() as u64
+    }
+}
+
+/// The checks of a header that need only what stands before it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expected {
+    pub offset: Offset,
+    pub epoch: LeaderEpoch,
+    /// The epoch in force: nothing in the log can be newer.
+    pub epoch_max: LeaderEpoch,
+}
+
+impl Expected {
+    /// Why a header cannot stand here, if it cannot.
+    pub(super) fn refuse(&self, header: &BatchHeader) -> Option<String> {
+        if header.base_offset != self.offset {
+            return Some(format!("base offset {} where {} follows", header.base_offset, self.offset));
+        }
+        if header.leader_epoch < self.epoch || header.leader_epoch > self.epoch_max {
+            return Some(format!(
+                "leader epoch {} where {} to {} can follow",
+                header.leader_epoch, self.epoch, self.epoch_max
+            ));
+        }
+        if header.record_count <= 0 || header.last_offset_delta != header.record_count - 1 {
+            return Some(format!(
+                "{} records and a last offset delta of {}",
+                header.record_count, header.last_offset_delta
+            ));
+        }
+        None
+    }
+
+    /// `header` stands there; what may stand behind it.
+    pub(super) fn advance(&mut self, header: &BatchHeader) {
+        self.offset = header.next_offset();
+        self.epoch = header.leader_epoch;
+    }
+}
+
+/// One walk, from one place in a segment towards its end.
+pub(super) struct BatchWalk {
+    file: Arc<dyn File>,
+    position: u64,
+    end: u64,
+    expected: Expected,
+    window: Bytes,
+    window_at: u64,
+    read_ahead: usize,
+    reads: u32,
+}
+
+impl BatchWalk {
+    /// A batch that begins at `position` is the first one; nothing at or after `end` is looked at.
+    pub(super) fn new(file: Arc<dyn File>, position: u64, end: u64, expected: Expected) -> Self {
+        let (window, window_at) = (Bytes::new(), position);
+        Self { file, position, end, expected, window, window_at, read_ahead: FIRST_WINDOW, reads: 0 }
+    }
+
+    /// The next batch; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Found>, BadBatch> {
+        if self.position >= self.end {
+            return Ok(None);
+        }
+        let header = self.header().await?;
+        let size = header.total_size();
+        let found = Found { position: self.position, header };
+        let why = self.expected.refuse(&header).or_else(|| {
+            (found.end() > self.end)
+                .then(|| format!("a batch of {size} bytes where {} are left", self.end - self.position))
+        });
+        if let Some(why) = why {
+            return Err(self.bad(why));
+        }
+        self.expected.advance(&header);
+        self.position = found.end();
+        self.read_ahead = if size >= LARGE_BATCH { HEADER_SIZE } else { SMALL_BATCHES_WINDOW };
+        Ok(Some(found))
+    }
+
+    async fn header(&mut self) -> Result<BatchHeader, BadBatch> {
+        let skip = usize::try_from(self.position - self.window_at).unwrap_or(usize::MAX);
+        let ready = self.window.get(skip..).is_some_and(|rest| rest.len() >= HEADER_SIZE);
+        if !ready {
+            let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
+            let len = self.read_ahead.min(left);
+            self.window = read_exact_at(&*self.file, self.position, len)
+                .await
+                .map_err(|error| self.bad(format!("unreadable: {error}")))?;
+            self.window_at = self.position;
+            self.reads += 1;
+            if self.reads.is_multiple_of(READS_PER_TURN) {
+                tokio::task::yield_now().await;
+            }
+        }
+        let skip = usize::try_from(self.position - self.window_at).unwrap_or(usize::MAX);
+        BatchHeader::parse(self.window.get(skip..).unwrap_or_default())
+            .map_err(|error| self.bad(error.to_string()))
+    }
+
+    fn bad(&self, why: String) -> BadBatch {
+        BadBatch { offset: self.expected.offset, position: self.position, why }
+    }
+}
