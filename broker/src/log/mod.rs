@@ -33,7 +33,7 @@ pub use append::{AppendPolicy, Appended};
 pub use error::{OpenError, ReadError, Refusal, StorageError};
 pub use flusher::{FlushObserver, Flusher};
 pub use partition::{PartitionLog, State};
-pub use recovery::RecoveryReport;
+pub use recovery::{RecoveryReport, verdict::Boot};
 
 use crate::storage::Files;
 
@@ -50,6 +50,26 @@ pub enum Durability {
     Fsync,
     /// The page cache; flushes happen in the background.
     Os,
+}
+
+impl Durability {
+    /// As the flag and the metric spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fsync => "fsync",
+            Self::Os => "os",
+        }
+    }
+
+    /// What acks=all waits for, for people.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Fsync => "the disk (--durability fsync)",
+            Self::Os => "the page cache (--durability os): a power loss can take what was acknowledged",
+        }
+    }
 }
 
 /// How a log behaves.
