@@ -21,6 +21,7 @@ pub mod error;
 pub mod fate;
 mod linger;
 mod memory;
+mod partition;
 mod partitioner;
 mod producer;
 mod record;

@@ -1,0 +1,208 @@
+//! How things end: in fates, in draining and halts, in close. And how a partition goes on after them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use gapless_common::types::{ProducerEpoch, Sequence, TopicId};
+use tokio::time::Instant;
+
+use super::{Batch, Effects, Entry, LastAcked, Machine, Moment, State};
+use crate::config::OnFailure;
+use crate::delivery::Fate;
+use crate::fate::{Cause, FirstFailed};
+
+impl<B: Batch> Machine<B> {
+    /// Time has passed. `trouble` says what stands in the way of the connection now, if anything does. Answers that are
+    /// already here must be taken first.
+    pub(crate) fn tick(&mut self, moment: Moment, trouble: Option<&Arc<str>>, effects: &mut Effects<B>) {
+        if matches!(self.state, State::Probe | State::Flowing | State::Rewind)
+            && let Some(entry) = self.oldest().and_then(|at| self.queue.get(at))
+            && entry.batch.admitted() + self.rules.delivery_timeout <= moment.now
+        {
+            let last = trouble.or(self.trouble.as_ref()).cloned();
+            self.drain(Cause::DeliveryTimeout { after: self.rules.delivery_timeout, last }, false, moment);
+        }
+        self.advance(moment, effects);
+    }
+
+    /// When [`Machine::tick`] has something to do at the latest; `None`: not before another event.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Draining { until, .. } => Some(until),
+            State::Probe | State::Flowing | State::Rewind => {
+                let entry = self.oldest().and_then(|at| self.queue.get(at))?;
+                Some(entry.batch.admitted() + self.rules.delivery_timeout)
+            }
+            State::Halted | State::Closed => None,
+        }
+    }
+
+    /// Metadata names the topic's id. Another one than before: what was acknowledged went with the old topic.
+    pub(crate) fn topic_seen(&mut self, id: TopicId, moment: Moment, effects: &mut Effects<B>) {
+        let old = self.topic_id;
+        if id == TopicId::ZERO || id == old {
+            return;
+        }
+        self.topic_id = id;
+        let untouched =
+            self.last_acked == LastAcked::Nothing && self.queue.iter().all(|entry| entry.attempts == 0);
+        if old == TopicId::ZERO || untouched {
+            return;
+        }
+        self.last_acked = LastAcked::Nothing;
+        if matches!(self.state, State::Probe | State::Flowing | State::Rewind) {
+            self.drain(Cause::TopicRecreated { old, new: id }, true, moment);
+            self.advance(moment, effects);
+        }
+    }
+
+    pub(super) fn drain(&mut self, cause: Cause, whole: bool, moment: Moment) {
+        if matches!(self.state, State::Probe | State::Flowing | State::Rewind) {
+            let until = moment.now + self.rules.drain_limit;
+            self.bump_pending = None;
+            self.state = State::Draining { until, cause: Arc::new(cause), whole };
+        }
+    }
+
+    /// Hands out fates that are certain, and leaves a state whose end has come.
+    pub(super) fn advance(&mut self, moment: Moment, effects: &mut Effects<B>) {
+        let popped = self.pop_settled(effects);
+        match &self.state {
+            State::Draining { whole: false, .. } if popped => {
+                // The oldest batch, on whose account all stopped, is written after all: nothing failed.
+                self.state = State::Rewind;
+            }
+            State::Draining { until, .. } if self.in_flight == 0 || *until <= moment.now => {
+                return self.end_draining(effects);
+            }
+            _ => {}
+        }
+        if matches!(self.state, State::Rewind) && self.in_flight == 0 {
+            self.end_rewind(moment, effects);
+        }
+    }
+
+    fn pop_settled(&mut self, effects: &mut Effects<B>) -> bool {
+        let mut popped = false;
+        while self.queue.front().is_some_and(|entry| entry.settled.is_some())
+            && let Some(entry) = self.queue.pop_front()
+        {
+            let fate = fate_of(&entry, || Arc::new(Cause::Abandoned));
+            effects.resolved.push((entry.batch, fate));
+            popped = true;
+        }
+        popped
+    }
+
+    fn end_rewind(&mut self, moment: Moment, effects: &mut Effects<B>) {
+        self.state = State::Probe;
+        let Some(cause) = self.bump_pending.take() else { return };
+        // A new epoch gives the same records new sequences: only for records that are certainly not in the log.
+        let doubtful = self.queue.iter().any(|entry| entry.lost_attempts > 0 || entry.settled.is_some());
+        if doubtful {
+            self.drain(Cause::clone(&cause), true, moment);
+            return self.end_draining(effects);
+        }
+        for entry in &mut self.queue {
+            entry.first = None;
+            entry.stamped = false;
+        }
+        self.last_acked = LastAcked::Nothing;
+        self.next_epoch();
+    }
+
+    fn end_draining(&mut self, effects: &mut Effects<B>) {
+        let State::Draining { cause, whole, .. } = std::mem::replace(&mut self.state, State::Halted) else {
+            return;
+        };
+        if matches!(*cause, Cause::Fenced { .. }) {
+            self.give_up_identity();
+        }
+        let first = FirstFailed {
+            not_written: self.oldest().and_then(|at| self.queue.get(at)).is_none_or(is_not_written),
+            cause: Arc::clone(&cause),
+        };
+        self.generation += 1;
+        let skip = self.rules.on_failure == OnFailure::Skip;
+        let mut go_on = VecDeque::new();
+        let mut next_cause = Some(cause);
+        let behind = Arc::new(Cause::Behind(first.clone()));
+        while let Some(entry) = self.queue.pop_front() {
+            if skip && entry.attempts == 0 && (whole || next_cause.is_none()) {
+                go_on.push_back(entry);
+                continue;
+            }
+            let fate = fate_of(&entry, || next_cause.take().unwrap_or_else(|| Arc::clone(&behind)));
+            effects.resolved.push((entry.batch, fate));
+        }
+        self.queue = go_on;
+        self.in_flight = 0;
+        if skip {
+            self.start_over();
+        } else {
+            effects.halted = Some((self.generation, first));
+        }
+    }
+
+    /// The caller goes on without what failed. `Err` holds the generation in force, if the partition is halted at all.
+    pub(crate) fn resume(&mut self, generation: u64) -> Result<(), Option<u64>> {
+        match self.state {
+            State::Halted if generation == self.generation => {
+                self.start_over();
+                Ok(())
+            }
+            State::Halted => Err(Some(self.generation)),
+            _ => Err(None),
+        }
+    }
+
+    fn start_over(&mut self) {
+        self.state = State::Probe;
+        self.backoff.reset();
+        self.not_before = None;
+        self.trouble = None;
+        self.next_epoch();
+    }
+
+    /// Epochs rise for one partition alone: a bump for the whole producer doubled records elsewhere (librdkafka 4953).
+    fn next_epoch(&mut self) {
+        self.next_sequence = Sequence::ZERO;
+        match &mut self.identity {
+            Some(identity) if identity.epoch.0 < i16::MAX => {
+                identity.epoch = ProducerEpoch(identity.epoch.0 + 1)
+            }
+            _ => self.give_up_identity(),
+        }
+    }
+
+    fn give_up_identity(&mut self) {
+        self.given_up = self.identity.take().map(|identity| identity.id).or(self.given_up);
+    }
+
+    /// Ends everything now: the unsent is not written, the sent unknown.
+    pub(crate) fn close(&mut self, cause: &Arc<Cause>, effects: &mut Effects<B>) {
+        self.pop_settled(effects);
+        let mut draining = match std::mem::replace(&mut self.state, State::Closed) {
+            State::Draining { cause, .. } => Some(cause),
+            _ => None,
+        };
+        self.in_flight = 0;
+        while let Some(entry) = self.queue.pop_front() {
+            let fate = fate_of(&entry, || draining.take().unwrap_or_else(|| Arc::clone(cause)));
+            effects.resolved.push((entry.batch, fate));
+        }
+    }
+}
+
+/// No attempt was lost and none is unanswered.
+fn is_not_written<B>(entry: &Entry<B>) -> bool {
+    entry.lost_attempts == 0 && entry.flight.is_none()
+}
+
+fn fate_of<B>(entry: &Entry<B>, cause: impl FnOnce() -> Arc<Cause>) -> Fate {
+    match entry.settled {
+        Some(receipt) => Fate::Acked { base: receipt.base, append_time_ms: receipt.append_time_ms },
+        None if is_not_written(entry) => Fate::NotWritten(cause()),
+        None => Fate::Unknown(cause()),
+    }
+}
