@@ -53,6 +53,9 @@ impl ClosedBatch {
             base_sequence: NO_SEQUENCE,
             record_count,
         };
+        if let Some(head) = buffer.first_chunk_mut() {
+            *head = header.to_bytes();
+        }
         Self { bytes: Bytes::from(buffer), header, stamped: false, compression, level, uncompressed_size }
     }
 
@@ -97,7 +100,8 @@ impl ClosedBatch {
         self.stamped = true;
     }
 
-    /// The bytes to be sent: a cheap clone of one allocation. Not fit to be sent before the batch is stamped.
+    /// The bytes to be sent: a cheap clone of one allocation. Not fit to be sent before the batch is stamped: they have no
+    /// checksum yet.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
         self.bytes.clone()
@@ -141,3 +145,77 @@ impl ClosedBatch {
 }
 
 const NO_SEQUENCE: i32 = -1;
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::numbered;
+    use super::super::{BatchLimits, check_crc, validate_from_client};
+    use super::*;
+
+    fn stamped() -> ClosedBatch {
+        let mut batch = numbered(10, Compression::None);
+        batch.stamp(ProducerId(7), ProducerEpoch(2), Sequence::ZERO.plus(100));
+        batch
+    }
+
+    #[test]
+    fn a_stamped_batch_is_what_its_header_says() {
+        let batch = stamped();
+        assert!(check_crc(&batch.bytes()));
+        assert_eq!(BatchHeader::parse(&batch.bytes()).as_ref(), Ok(batch.header()));
+        assert_eq!(
+            validate_from_client(&batch.bytes(), &BatchLimits::default()).as_ref(),
+            Ok(batch.header())
+        );
+        assert_eq!(batch.sequences().map(|(first, last)| (first.get(), last.get())), Some((100, 109)));
+    }
+
+    #[test]
+    fn a_plain_batch_has_no_producer() {
+        let mut batch = numbered(3, Compression::Zstd);
+        assert!(!batch.is_stamped());
+        batch.stamp_plain();
+        let header = validate_from_client(&batch.bytes(), &BatchLimits::default()).unwrap();
+        assert_eq!((header.producer_id.0, header.producer_epoch.0, header.base_sequence), (-1, -1, -1));
+        assert_eq!(batch.sequences(), None);
+    }
+
+    #[test]
+    fn a_retry_goes_out_as_it_went_before() {
+        let mut batch = stamped();
+        let first = batch.bytes();
+        batch.stamp(ProducerId(8), ProducerEpoch(0), Sequence::ZERO);
+        batch.stamp_plain();
+        let second = batch.bytes();
+        assert_eq!(first, second);
+        assert_eq!(first.as_ptr(), second.as_ptr(), "shared, not copied");
+    }
+
+    #[test]
+    fn restamping_leaves_bytes_alone_that_others_hold() {
+        let mut batch = stamped();
+        let at = batch.bytes().as_ptr();
+        batch.restamp(ProducerId(7), ProducerEpoch(3), Sequence::ZERO);
+        assert_eq!(batch.bytes().as_ptr(), at, "nobody else held them");
+
+        let sent = batch.bytes();
+        let before = sent.to_vec();
+        batch.restamp(ProducerId(9), ProducerEpoch(0), Sequence::ZERO.plus(5));
+        assert_eq!(sent, before);
+        assert!(check_crc(&sent) && check_crc(&batch.bytes()));
+        let header = BatchHeader::parse(&batch.bytes()).unwrap();
+        assert_eq!((header.producer_id.0, header.producer_epoch.0, header.base_sequence), (9, 0, 5));
+    }
+
+    #[test]
+    fn a_codec_that_does_not_help_is_not_carried() {
+        let mut batch = numbered(1, Compression::Gzip);
+        batch.stamp_plain();
+        assert_eq!(batch.header().attributes.compression(), Ok(Compression::None));
+        assert_eq!(batch.size(), batch.uncompressed_size());
+        assert_eq!(
+            numbered(1_000, Compression::Gzip).header().attributes.compression(),
+            Ok(Compression::Gzip)
+        );
+    }
+}

@@ -257,3 +257,97 @@ pub fn set_log_append_time(bytes: &mut [u8], now_ms: i64) -> Result<(), BatchErr
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{KAFKA_BATCH, numbered};
+    use super::super::{BatchLimits, check_crc, validate_from_client};
+    use super::*;
+
+    #[test]
+    fn a_batch_from_kafka_is_understood_and_written_back() {
+        let header = BatchHeader::parse(KAFKA_BATCH).unwrap();
+        assert_eq!(header.base_offset, Offset(0));
+        assert_eq!(header.total_size(), KAFKA_BATCH.len());
+        assert_eq!(header.leader_epoch, LeaderEpoch(1));
+        assert_eq!(header.crc, 0x0318_a270);
+        assert_eq!((header.base_timestamp, header.max_timestamp), (0x15d_ff7b_063c, 0x15d_ff7b_063c));
+        assert_eq!((header.producer_id, header.producer_epoch), (ProducerId::NONE, ProducerEpoch::NONE));
+        assert_eq!(
+            (header.record_count, header.last_offset(), header.next_offset()),
+            (1, Offset(0), Offset(1))
+        );
+        assert_eq!(header.sequences(), None);
+        assert_eq!(header.to_bytes(), KAFKA_BATCH[..HEADER_SIZE]);
+        assert!(check_crc(KAFKA_BATCH));
+    }
+
+    #[test]
+    fn a_checksum_covers_its_own_batch_only() {
+        for flipped in crc::CHECKSUMMED_AT..KAFKA_BATCH.len() {
+            let mut damaged = KAFKA_BATCH.to_vec();
+            damaged[flipped] ^= 0x10;
+            assert!(!check_crc(&damaged), "byte {flipped}");
+        }
+        for size in 0..KAFKA_BATCH.len() {
+            assert!(!check_crc(&KAFKA_BATCH[..size]), "{size} bytes");
+        }
+        let followed = [KAFKA_BATCH, b"something else"].concat();
+        assert!(check_crc(&followed));
+    }
+
+    #[test]
+    fn what_a_broker_assigns_leaves_the_checksum_true() {
+        let mut bytes = KAFKA_BATCH.to_vec();
+        write_base_offset_and_epoch(&mut bytes, Offset(1 << 40), LeaderEpoch(17));
+        assert!(check_crc(&bytes));
+        let header = BatchHeader::parse(&bytes).unwrap();
+        assert_eq!((header.base_offset, header.leader_epoch), (Offset(1 << 40), LeaderEpoch(17)));
+        assert_eq!(bytes[16..], KAFKA_BATCH[16..]);
+        write_base_offset_and_epoch(&mut bytes[..15], Offset(0), LeaderEpoch(0));
+        assert_eq!(BatchHeader::parse(&bytes).unwrap().base_offset, Offset(1 << 40), "too short, left alone");
+    }
+
+    #[test]
+    fn a_stored_header_in_front_of_the_received_records_is_the_stored_batch() {
+        let mut batch = numbered(20, Compression::Snappy);
+        batch.stamp_plain();
+        let received = batch.bytes();
+        let mut header = validate_from_client(&received, &BatchLimits::default()).unwrap();
+
+        let head = patched_header(&received, &header, Offset(500), LeaderEpoch(3));
+        let mut expected = received.to_vec();
+        write_base_offset_and_epoch(&mut expected, Offset(500), LeaderEpoch(3));
+        assert_eq!([&head, &received[HEADER_SIZE..]].concat(), expected);
+
+        header.set_log_append_time(42);
+        let head = patched_header(&received, &header, Offset(500), LeaderEpoch(3));
+        set_log_append_time(&mut expected, 42).unwrap();
+        let stored = [&head, &received[HEADER_SIZE..]].concat();
+        assert_eq!(stored, expected);
+        assert!(check_crc(&stored));
+        let header = BatchHeader::parse(&stored).unwrap();
+        assert_eq!(
+            (header.attributes.timestamp_type(), header.max_timestamp),
+            (TimestampType::LogAppend, 42)
+        );
+        assert_eq!(header.attributes.compression(), Ok(Compression::Snappy));
+    }
+
+    #[test]
+    fn headers_that_cannot_be_are_refused() {
+        assert_eq!(BatchHeader::parse(&[]), Err(BatchError::no_header(0)));
+        assert_eq!(BatchHeader::parse(&KAFKA_BATCH[..60]), Err(BatchError::no_header(60)));
+        // A message of magic 1 is shorter than this header.
+        let mut old = KAFKA_BATCH[..30].to_vec();
+        old[MAGIC_AT] = 1;
+        assert_eq!(BatchHeader::parse(&old), Err(BatchError::Magic(1)));
+        for length in [i32::MIN, -1, 0, 48] {
+            let mut bytes = KAFKA_BATCH.to_vec();
+            bytes[BATCH_LENGTH_AT..BATCH_LENGTH_AT + 4].copy_from_slice(&length.to_be_bytes());
+            assert_eq!(BatchHeader::parse(&bytes), Err(BatchError::Length(length)));
+            assert!(!check_crc(&bytes));
+            assert_eq!(set_log_append_time(&mut bytes, 0), Err(BatchError::Length(length)));
+        }
+    }
+}

@@ -165,3 +165,95 @@ impl Iterator for Batches {
 }
 
 impl std::iter::FusedIterator for Batches {}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{KAFKA_BATCH, numbered, records_of};
+    use super::super::{set_log_append_time, write_base_offset_and_epoch};
+    use super::*;
+    use crate::types::LeaderEpoch;
+
+    const MAX: usize = 1 << 20;
+
+    fn stored(count: u32, codec: Compression, base: i64) -> Vec<u8> {
+        let mut batch = numbered(count, codec);
+        batch.stamp_plain();
+        let mut bytes = batch.bytes().to_vec();
+        write_base_offset_and_epoch(&mut bytes, Offset(base), LeaderEpoch(0));
+        bytes
+    }
+
+    #[test]
+    fn the_record_of_kafkas_batch() {
+        let batch = Bytes::from_static(KAFKA_BATCH);
+        let records: Vec<_> = iterate(batch.clone(), MAX).unwrap().collect();
+        let value = Bytes::from_static(b"123");
+        let expected = Record {
+            offset: Offset(0),
+            timestamp_ms: 0x15d_ff7b_063c,
+            key: None,
+            value: Some(value),
+            headers: vec![],
+        };
+        assert_eq!(records, [Ok(expected)]);
+        let value = records[0].as_ref().unwrap().value.as_ref().unwrap();
+        assert_eq!(value.as_ptr(), batch[HEADER_SIZE + 6..].as_ptr(), "a view, not a copy");
+    }
+
+    #[test]
+    fn offsets_count_from_the_base_and_append_time_replaces_timestamps() {
+        for codec in Compression::ALL {
+            let mut bytes = stored(200, codec, 1_000);
+            let offsets: Vec<i64> = iterate(Bytes::from(bytes.clone()), MAX)
+                .unwrap()
+                .map(|record| record.unwrap().offset.0)
+                .collect();
+            assert_eq!(offsets, (1_000..1_200).collect::<Vec<_>>());
+            set_log_append_time(&mut bytes, 77).unwrap();
+            let read = records_of(Bytes::from(bytes));
+            assert_eq!(read.len(), 200);
+            assert!(read.iter().all(|record| record.timestamp_ms == 77), "{codec}");
+        }
+    }
+
+    #[test]
+    fn a_blob_cut_anywhere_gives_its_whole_batches() {
+        let (first, second) = (stored(3, Compression::None, 0), stored(40, Compression::Zstd, 3));
+        let blob = Bytes::from([first.as_slice(), &second].concat());
+        for size in 0..=blob.len() {
+            let whole: Vec<_> = batches(blob.slice(..size)).map(|batch| batch.unwrap()).collect();
+            let expected = usize::from(size >= first.len()) + usize::from(size == blob.len());
+            assert_eq!(whole.len(), expected, "{size} bytes");
+        }
+        let whole: Vec<_> = batches(blob.clone()).map(|batch| batch.unwrap()).collect();
+        assert_eq!((&whole[0].1[..], &whole[1].1[..]), (&first[..], &second[..]));
+        assert_eq!((whole[1].0.base_offset, whole[1].0.next_offset()), (Offset(3), Offset(43)));
+    }
+
+    #[test]
+    fn after_an_error_nothing_comes() {
+        let mut blob = [stored(1, Compression::None, 0), stored(1, Compression::None, 1)].concat();
+        let second = blob.len() / 2;
+        blob[second + 16] = 1;
+        let mut found = batches(Bytes::from(blob));
+        assert!(found.next().unwrap().is_ok());
+        assert_eq!(found.next(), Some(Err(BatchError::Magic(1))));
+        assert_eq!(found.next(), None);
+
+        let mut bytes = stored(3, Compression::None, 0);
+        // The second record claims a byte too many of value.
+        let at = HEADER_SIZE + 9 + 5;
+        bytes[at] += 2;
+        let mut records = iterate(Bytes::from(bytes), MAX).unwrap();
+        assert!(records.next().unwrap().is_ok());
+        assert!(matches!(records.next(), Some(Err(BatchError::Record { index: 1, .. }))));
+        assert_eq!(records.next(), None);
+
+        let mut bytes = stored(3, Compression::None, 0);
+        bytes[57..61].copy_from_slice(&2_i32.to_be_bytes());
+        let mut records = iterate(Bytes::from(bytes), MAX).unwrap();
+        assert!(records.by_ref().take(2).all(|record| record.is_ok()));
+        assert_eq!(records.next(), Some(Err(BatchError::MoreThanCounted { record_count: 2 })));
+        assert_eq!(records.next(), None);
+    }
+}

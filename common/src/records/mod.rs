@@ -28,9 +28,13 @@ mod header;
 mod iterate;
 mod open_batch;
 mod split;
+#[cfg(test)]
+mod testing;
 mod validate;
 mod varint;
 mod walk;
+#[cfg(test)]
+mod witness;
 
 pub use closed_batch::ClosedBatch;
 pub use compression::Compression;

@@ -239,3 +239,102 @@ const fn fixed_size(timestamp_delta: i64, index: u32) -> usize {
 fn field_size(field: Option<&[u8]>) -> usize {
     field.map_or(1, |bytes| varint::size(bytes.len() as i64) + bytes.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{OwnedRecord, records_of, some_records};
+    use super::*;
+    use proptest::prelude::*;
+
+    const HELLO: RecordRef<'_> =
+        RecordRef { timestamp_ms: 1_000, key: None, value: Some(b"hello"), headers: &[] };
+
+    #[test]
+    fn a_record_is_encoded_as_kafka_documents_it() {
+        let headers = [HeaderRef { key: "h", value: Some(b"x") }, HeaderRef { key: "", value: None }];
+        let record = RecordRef { timestamp_ms: 999, key: Some(b"k"), value: Some(b""), headers: &headers };
+        let mut open = OpenBatch::new(1_000, 0);
+        assert_eq!(open.try_push(&record, 200), Push::Appended { index: 0, bytes_grown: 139 });
+        let expected = [
+            26, // body of 13 bytes
+            0,  // attributes
+            1,  // timestamp delta -1
+            0,  // offset delta
+            2, b'k', // key
+            0,    // value, empty
+            4,    // headers
+            2, b'h', 2, b'x', 0, 1,
+        ];
+        assert_eq!(open.buffer[HEADER_SIZE..], expected[..]);
+    }
+
+    #[test]
+    fn a_full_batch_refuses_and_stays_as_it_was() {
+        let size_max = OpenBatch::encoded_size_of(&HELLO);
+        let mut open = OpenBatch::new(1_000, INITIAL_CAPACITY);
+        assert_eq!(open.growth_for(&HELLO, size_max - 1), None);
+        assert_eq!(open.try_push(&HELLO, size_max - 1), Push::Full, "an empty batch too");
+        assert_eq!(open.try_push(&HELLO, size_max), Push::Appended { index: 0, bytes_grown: 0 });
+        assert_eq!(open.encoded_size(), size_max);
+        let before = open.buffer.clone();
+        assert_eq!(open.try_push(&HELLO, size_max), Push::Full);
+        assert_eq!((open.record_count(), &open.buffer), (1, &before));
+    }
+
+    #[test]
+    fn the_buffer_doubles_up_to_the_limit() {
+        let size_max = 40_000;
+        let mut open = OpenBatch::new(0, INITIAL_CAPACITY);
+        let mut capacities = vec![open.capacity()];
+        loop {
+            let promised = open.growth_for(&HELLO, size_max);
+            match open.try_push(&HELLO, size_max) {
+                Push::Full => break assert_eq!(promised, None),
+                Push::Appended { bytes_grown, .. } => assert_eq!(promised, Some(bytes_grown)),
+            }
+            if capacities.last() != Some(&open.capacity()) {
+                capacities.push(open.capacity());
+            }
+        }
+        assert_eq!(capacities, [4_096, 8_192, 16_384, 32_768, 40_000]);
+        let large = [0; 100_000];
+        let mut open = OpenBatch::new(0, INITIAL_CAPACITY);
+        let record = RecordRef { value: Some(&large), ..RecordRef::default() };
+        assert!(matches!(open.try_push(&record, 1 << 20), Push::Appended { .. }));
+        assert_eq!(
+            open.capacity(),
+            OpenBatch::encoded_size_of(&record),
+            "what one large record needs, no more"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn what_is_pushed_is_read_back(records in some_records(), base: i64) {
+            let mut open = OpenBatch::new(base, INITIAL_CAPACITY);
+            for (place, record) in records.iter().enumerate() {
+                let (size, capacity) = (open.encoded_size(), open.capacity());
+                let growth = record.with_ref(|record| open.growth_for(record, 1 << 20));
+                match record.with_ref(|record| open.try_push(record, 1 << 20)) {
+                    Push::Appended { index, bytes_grown } => {
+                        prop_assert_eq!(index as usize, place);
+                        prop_assert_eq!(growth, Some(bytes_grown));
+                        prop_assert_eq!(open.capacity(), capacity + bytes_grown);
+                    }
+                    Push::Full => prop_assert!(false, "a megabyte holds these"),
+                }
+                if place == 0 && base == record.timestamp_ms {
+                    prop_assert_eq!(open.encoded_size(), record.with_ref(OpenBatch::encoded_size_of));
+                }
+                prop_assert!(open.encoded_size() > size);
+            }
+            prop_assert_eq!(open.max_timestamp(), records.iter().map(|record| record.timestamp_ms).max());
+            let encoded_size = open.encoded_size();
+            let closed = open.close(Compression::None, None);
+            prop_assert_eq!(closed.size(), encoded_size);
+            let read: Vec<OwnedRecord> = records_of(closed.bytes());
+            prop_assert_eq!(read, records);
+        }
+    }
+}

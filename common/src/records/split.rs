@@ -51,3 +51,72 @@ impl ClosedBatch {
         Some(vec![part(first_count, 0)?, part(total - first_count, first_count)?])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{closed, numbered, records_of, some_records};
+    use super::super::{BatchLimits, validate_from_client};
+    use super::*;
+    use crate::types::{ProducerEpoch, ProducerId, Sequence};
+    use proptest::prelude::*;
+
+    fn stamp() -> (ProducerId, ProducerEpoch, Sequence) {
+        // Two before the largest, so that the wrap comes inside a batch.
+        (ProducerId(3), ProducerEpoch(1), Sequence::new(i32::MAX - 1).unwrap())
+    }
+
+    #[test]
+    fn sequences_go_on_around_the_wrap() {
+        let mut batch = numbered(5, Compression::None);
+        let (id, epoch, sequence) = stamp();
+        batch.stamp(id, epoch, sequence);
+        let sequences =
+            |batch: &ClosedBatch| batch.sequences().map(|(first, last)| (first.get(), last.get()));
+        assert_eq!(sequences(&batch), Some((i32::MAX - 1, 2)));
+        let parts = batch.split();
+        assert_eq!(
+            parts.iter().map(sequences).collect::<Vec<_>>(),
+            [Some((i32::MAX - 1, i32::MAX)), Some((0, 2))]
+        );
+    }
+
+    #[test]
+    fn a_single_record_cannot_be_split() {
+        let batch = numbered(1, Compression::Lz4);
+        let parts = batch.split();
+        assert_eq!(parts.len(), 1);
+        assert_eq!(parts[0].bytes(), batch.bytes());
+    }
+
+    #[test]
+    fn parts_of_an_unstamped_batch_wait_for_their_stamp() {
+        assert!(numbered(4, Compression::None).split().iter().all(|part| !part.is_stamped()));
+        let mut plain = numbered(4, Compression::None);
+        plain.stamp_plain();
+        assert!(plain.split().iter().all(|part| part.is_stamped() && part.sequences().is_none()));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn parts_hold_the_records_in_order(records in some_records(), codec in 0_i16..5) {
+            prop_assume!(records.len() > 1);
+            let codec = Compression::from_id(codec).unwrap();
+            let mut batch = closed(&records, codec);
+            let (id, epoch, sequence) = stamp();
+            batch.stamp(id, epoch, sequence);
+            let parts = batch.split();
+            prop_assert_eq!(parts.len(), 2);
+            let mut follows = sequence;
+            let mut read = Vec::new();
+            for part in &parts {
+                let header = validate_from_client(&part.bytes(), &BatchLimits::default());
+                prop_assert_eq!(header.as_ref(), Ok(part.header()));
+                prop_assert_eq!(part.sequences().map(|(first, _)| first), Some(follows));
+                follows = follows.plus(part.record_count());
+                read.extend(records_of(part.bytes()));
+            }
+            prop_assert_eq!(read, records);
+        }
+    }
+}

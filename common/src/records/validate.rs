@@ -136,3 +136,6 @@ pub fn check_size(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

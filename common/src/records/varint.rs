@@ -8,7 +8,7 @@ const VARLONG_SIZE_MAX: usize = 10;
 
 /// Folds the sign into the lowest bit, so that small negative numbers stay short.
 #[inline]
-pub(super) const fn zigzag(value: i64) -> u64 {
+const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 

@@ -8,7 +8,7 @@ use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInf
 use super::invalid;
 
 /// How a frame begins. Other magics (the legacy format, skippable frames) are no clients'.
-const MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
+pub(super) const MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
 
 pub(super) fn compress(records: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     let info = FrameInfo::new().block_size(BlockSize::Max64KB).block_mode(BlockMode::Independent);

@@ -160,3 +160,6 @@ fn failed(codec: Compression, error: &io::Error) -> BatchError {
 fn invalid(detail: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, detail)
 }
+
+#[cfg(test)]
+mod tests;
