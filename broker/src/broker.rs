@@ -16,11 +16,11 @@ use crate::{
     connection::{Endpoint, budget::MemoryBudget},
     http, listener,
     listener::OpenConnections,
-    log::{Flusher, FlusherConfig, State},
+    log::{Flusher, State},
     metrics::{BrokerMetrics, StaticFacts},
     rate_limited_log::RateLimitedLog,
     stage::{Stage, StageSetter},
-    storage::{Files, LockGuard, small_file::SmallFileError},
+    storage::{Files, LockGuard, group_flush::ParallelFlush, small_file::SmallFileError},
     topics::{Catalogue, OpenTopicsError, Store, meta::Meta},
 };
 
@@ -191,12 +191,19 @@ impl Broker {
             }
         };
         let meta = Meta::open(Arc::clone(&files), boot_id, &seams.random).await?;
-        let flusher = Flusher::start(FlusherConfig { durability: config.durability }, &seams.spawner, metrics.flush_observer());
-        let store = Store::new(Arc::clone(&files), &config, &meta, flusher.handle(), &seams);
+        let (flusher, flushing) =
+            Flusher::start(&seams.spawner, Arc::new(ParallelFlush::new()), metrics.clone());
+        tasks.0.push(flushing);
+        let store = Store::new(Arc::clone(&files), &config, &meta, flusher.clone());
         let recovered = store.recover().await?;
         metrics.recovery_truncated_bytes.set(recovered.truncated_bytes as f64);
-        let catalogue =
-            Catalogue::new(store, recovered.topics, config.clone(), seams.random.fork(), seams.spawner.clone());
+        let catalogue = Catalogue::new(
+            store,
+            recovered.topics,
+            config.clone(),
+            seams.random.fork(),
+            seams.spawner.clone(),
+        );
 
         let mut kafka = Vec::new();
         let mut listeners = Vec::new();
@@ -267,7 +274,7 @@ impl Broker {
                 }
             }
         }
-        self.flusher.stop().await;
+        self.flusher.stop();
         for task in &self.tasks {
             task.abort();
         }
@@ -298,11 +305,11 @@ async fn lock(files: &dyn Files) -> Result<LockGuard, StartError> {
 }
 
 async fn listen(seams: &Seams, flag: &'static str, address: &str) -> Result<Box<dyn Listener>, StartError> {
-    seams
-        .network
-        .listen(address)
-        .await
-        .map_err(|source| StartError::Listen { flag, address: address.to_owned(), source })
+    seams.network.listen(address).await.map_err(|source| StartError::Listen {
+        flag,
+        address: address.to_owned(),
+        source,
+    })
 }
 
 /// What is done now and then, whether or not anybody asks.

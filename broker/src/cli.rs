@@ -19,16 +19,34 @@ use crate::{
 #[command(name = "gapless-broker", version)]
 pub struct Args {
     /// Kafka protocol: where to listen. May be repeated; port 0 picks a free one.
-    #[arg(long, env = "GAPLESS_LISTEN", value_name = "[NAME=]HOST:PORT", default_value = "127.0.0.1:9092",
-          value_delimiter = ',', help_heading = "Network")]
+    #[arg(
+        long,
+        env = "GAPLESS_LISTEN",
+        value_name = "[NAME=]HOST:PORT",
+        default_value = "127.0.0.1:9092",
+        value_delimiter = ',',
+        help_heading = "Network"
+    )]
     listen: Vec<String>,
 
     /// What clients of that listener are told to connect to [default: the listen address].
-    #[arg(long, env = "GAPLESS_ADVERTISE", value_name = "[NAME=]HOST:PORT", value_delimiter = ',', help_heading = "Network")]
+    #[arg(
+        long,
+        env = "GAPLESS_ADVERTISE",
+        value_name = "[NAME=]HOST:PORT",
+        value_delimiter = ',',
+        help_heading = "Network"
+    )]
     advertise: Vec<String>,
 
     /// Metrics and health: /metrics, /healthz, /readyz.
-    #[arg(long, env = "GAPLESS_HTTP_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:9644", help_heading = "Network")]
+    #[arg(
+        long,
+        env = "GAPLESS_HTTP_LISTEN",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:9644",
+        help_heading = "Network"
+    )]
     http_listen: String,
 
     /// Past it a connection is closed at once, with a log line.
@@ -45,11 +63,23 @@ pub struct Args {
     frame_timeout: Duration,
 
     /// Directory of all that is kept; made if it is missing. One broker at a time.
-    #[arg(long, env = "GAPLESS_DATA_DIR", value_name = "DIR", default_value = "./gapless-data", help_heading = "Log")]
+    #[arg(
+        long,
+        env = "GAPLESS_DATA_DIR",
+        value_name = "DIR",
+        default_value = "./gapless-data",
+        help_heading = "Log"
+    )]
     data_dir: PathBuf,
 
     /// What acks=all waits for: the disk (fsync), or the operating system's page cache (os), as Apache Kafka does.
-    #[arg(long, env = "GAPLESS_DURABILITY", value_name = "MODE", default_value = "fsync", help_heading = "Log")]
+    #[arg(
+        long,
+        env = "GAPLESS_DURABILITY",
+        value_name = "MODE",
+        default_value = "fsync",
+        help_heading = "Log"
+    )]
     durability: DurabilityArg,
 
     /// Bytes after which a new segment is begun (topic setting segment.bytes).
@@ -86,15 +116,33 @@ pub struct Args {
     shutdown_timeout: Duration,
 
     /// Partitions that get metric series of their own; the rest are counted.
-    #[arg(long, env = "GAPLESS_METRICS_PARTITIONS", value_name = "N", default_value_t = 1000, help_heading = "Operation")]
+    #[arg(
+        long,
+        env = "GAPLESS_METRICS_PARTITIONS",
+        value_name = "N",
+        default_value_t = 1000,
+        help_heading = "Operation"
+    )]
     metrics_partitions: usize,
 
     /// error, warn, info, debug or trace.
-    #[arg(long, env = "GAPLESS_LOG_LEVEL", value_name = "LEVEL", default_value = "info", help_heading = "Operation")]
+    #[arg(
+        long,
+        env = "GAPLESS_LOG_LEVEL",
+        value_name = "LEVEL",
+        default_value = "info",
+        help_heading = "Operation"
+    )]
     pub log_level: tracing::level_filters::LevelFilter,
 
     /// How log lines look.
-    #[arg(long, env = "GAPLESS_LOG_FORMAT", value_name = "FORMAT", default_value = "text", help_heading = "Operation")]
+    #[arg(
+        long,
+        env = "GAPLESS_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text",
+        help_heading = "Operation"
+    )]
     pub log_format: LogFormat,
 }
 
@@ -157,7 +205,11 @@ impl Args {
             .iter()
             .map(|listen| {
                 let (name, address) = named(listen);
-                ListenerConfig { name: name.unwrap_or(DEFAULT_LISTENER).into(), listen: address.into(), advertise: None }
+                ListenerConfig {
+                    name: name.unwrap_or(DEFAULT_LISTENER).into(),
+                    listen: address.into(),
+                    advertise: None,
+                }
             })
             .collect();
         for advertise in &self.advertise {
@@ -167,10 +219,16 @@ impl Args {
                 None => listeners.first_mut(),
             };
             let listener = listener.ok_or_else(|| {
-                ConfigError::new("--advertise", format!("{advertise} names a listener that --listen does not"))
+                ConfigError::new(
+                    "--advertise",
+                    format!("{advertise} names a listener that --listen does not"),
+                )
             })?;
             if listener.advertise.replace(address.into()).is_some() {
-                return Err(ConfigError::new("--advertise", format!("listener {} is given two addresses", listener.name)));
+                return Err(ConfigError::new(
+                    "--advertise",
+                    format!("listener {} is given two addresses", listener.name),
+                ));
             }
         }
         let config = Config {
@@ -184,7 +242,8 @@ impl Args {
             auto_create_topics: self.auto_create_topics,
             segment_bytes: self.segment_bytes,
             max_message_bytes: self.max_message_bytes,
-            producer_id_expiration_ms: i64::try_from(self.producer_id_expiration.as_millis()).unwrap_or(i64::MAX),
+            producer_id_expiration_ms: i64::try_from(self.producer_id_expiration.as_millis())
+                .unwrap_or(i64::MAX),
             max_connections: self.max_connections as usize,
             max_request_bytes: self.max_request_bytes,
             max_inflight_bytes: self.max_inflight_bytes,
@@ -220,8 +279,15 @@ mod tests {
 
     #[test]
     fn listeners_and_their_addresses_are_tied_by_name() {
-        let config = parse(&["--listen", "IN=0.0.0.0:9092,OUT=0.0.0.0:9093", "--advertise", "OUT=example.org:19093,IN=broker:9092"]).unwrap();
-        let told: Vec<_> = config.listeners.iter().map(|l| (l.name.as_str(), l.advertise.as_deref())).collect();
+        let config = parse(&[
+            "--listen",
+            "IN=0.0.0.0:9092,OUT=0.0.0.0:9093",
+            "--advertise",
+            "OUT=example.org:19093,IN=broker:9092",
+        ])
+        .unwrap();
+        let told: Vec<_> =
+            config.listeners.iter().map(|l| (l.name.as_str(), l.advertise.as_deref())).collect();
         assert_eq!(told, [("IN", Some("broker:9092")), ("OUT", Some("example.org:19093"))]);
     }
 
@@ -246,7 +312,10 @@ mod tests {
             &["--idle-timeout", "soon"],
             &["--durability", "maybe"],
         ] {
-            assert!(Args::try_parse_from(std::iter::once(&"gapless-broker").chain(args)).is_err(), "{args:?}");
+            assert!(
+                Args::try_parse_from(std::iter::once(&"gapless-broker").chain(args)).is_err(),
+                "{args:?}"
+            );
         }
     }
 }

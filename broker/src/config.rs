@@ -129,7 +129,9 @@ impl Config {
                     if is_unspecified(host) {
                         return Err(ConfigError::new(
                             "--advertise",
-                            format!("clients cannot connect to {host}; give the name or address by which they reach this machine"),
+                            format!(
+                                "clients cannot connect to {host}; give the name or address by which they reach this machine"
+                            ),
                         ));
                     }
                 }
@@ -151,7 +153,11 @@ impl Config {
         if !(1..=crate::topics::PARTITIONS_PER_TOPIC_MAX).contains(&self.partitions) {
             return Err(ConfigError::new(
                 "--partitions",
-                format!("{} is not within 1 and {}", self.partitions, crate::topics::PARTITIONS_PER_TOPIC_MAX),
+                format!(
+                    "{} is not within 1 and {}",
+                    self.partitions,
+                    crate::topics::PARTITIONS_PER_TOPIC_MAX
+                ),
             ));
         }
         if self.max_inflight_bytes < 2 * self.max_request_bytes {
@@ -178,7 +184,8 @@ impl Config {
 
 /// Splits `HOST:PORT`; an IPv6 host stands in brackets, which are kept off.
 pub(crate) fn split_address<'a>(flag: &'static str, address: &'a str) -> Result<(&'a str, u16), ConfigError> {
-    let malformed = || ConfigError::new(flag, format!("\"{address}\" is not HOST:PORT, for instance 127.0.0.1:9092"));
+    let malformed =
+        || ConfigError::new(flag, format!("\"{address}\" is not HOST:PORT, for instance 127.0.0.1:9092"));
     let (host, port) = address.rsplit_once(':').ok_or_else(malformed)?;
     let port = port.parse().map_err(|_| malformed())?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);

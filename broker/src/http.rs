@@ -32,7 +32,10 @@ async fn metrics(State(vitals): State<Arc<Vitals>>) -> impl IntoResponse {
 /// others are served; it is named.
 async fn ready(State(vitals): State<Arc<Vitals>>) -> impl IntoResponse {
     let Some(broker) = vitals.ready() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "not ready: recovery is under way, or the broker stops\n".to_owned());
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not ready: recovery is under way, or the broker stops\n".to_owned(),
+        );
     };
     let mut text = "ready\n".to_owned();
     for (name, why) in broker.impaired_partitions() {

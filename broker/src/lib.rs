@@ -1,4 +1,29 @@
-//! Placeholder of a crate that is being written.
+//! The broker, in the order in which a request meets its parts:
+//!
+//! - [`broker`]: starts, holds everything together, stops. [`config`] is what it is told, [`cli`] how.
+//! - [`listener`] accepts; [`connection`] reads, handles and answers in order, under a memory budget.
+//! - [`api`]: one file per Kafka API.
+//! - [`topics`]: which topics exist, and what the broker knows of itself.
+//! - [`log`]: the partition log: sequencer, segments, group commit, high watermark, recovery.
+//! - [`storage`]: the files seam, below which there is only the disk.
+//! - [`http`], [`scrape`], [`metrics`]: what operators see.
+//!
+//! A library first: [`Broker`] can be embedded in a test with a temporary directory and port 0.
 
+pub mod api;
+pub mod broker;
+pub mod cli;
+pub mod config;
+pub mod connection;
+pub mod http;
+pub mod listener;
 pub mod log;
+pub mod metrics;
+mod rate_limited_log;
+pub mod scrape;
+pub mod stage;
 pub mod storage;
+pub mod topics;
+
+pub use broker::{Broker, StartError};
+pub use config::{Config, ListenerConfig};

@@ -41,10 +41,13 @@ async fn run(args: Args) -> ExitCode {
         Err(error) => return refuse(&format!("the machine's boot id cannot be read: {error}")),
     };
     // Before the start, so that a signal during recovery is not lost.
-    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => return refuse(&format!("signals cannot be caught: {error}")),
-    };
+    let (mut terminate, mut interrupt) =
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+            (Err(error), _) | (_, Err(error)) => {
+                return refuse(&format!("signals cannot be caught: {error}"));
+            }
+        };
     let seams = Seams::real();
     let files: Arc<dyn Files> = Arc::new(RealFiles::new(&data_dir, seams.spawner.clone()));
     let start = Broker::start(config, files, &boot_id, seams);
@@ -82,7 +85,9 @@ fn say_ready(broker: &Broker) -> io::Result<()> {
         } else {
             line.push_str(&format!(" kafka.{name}={address}"));
         }
-        if at == 0 && let Some(http) = broker.http_address() {
+        if at == 0
+            && let Some(http) = broker.http_address()
+        {
             line.push_str(&format!(" http={http}"));
         }
     }
@@ -93,7 +98,8 @@ fn say_ready(broker: &Broker) -> io::Result<()> {
 }
 
 fn start_logging(args: &Args) {
-    let builder = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(args.log_level).with_target(false);
+    let builder =
+        tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(args.log_level).with_target(false);
     match args.log_format {
         LogFormat::Text => builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init(),
         LogFormat::Json => builder.json().init(),
@@ -104,7 +110,8 @@ fn start_logging(args: &Args) {
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
         tracing::warn!("the limit of file descriptors stays at {:?}: {error}", limit.current);
     }
 }

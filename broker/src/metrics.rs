@@ -7,12 +7,11 @@ use gapless_common::{error_code::ErrorCode, protocol::ApiKey};
 use metrics::{Counter, Gauge, Histogram, Unit, with_local_recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use crate::api;
+use crate::{api, log::FlushObserver};
 
 /// Seconds. From a request answered out of memory to one that waited for a sick disk or a long poll.
-const REQUEST_BUCKETS: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
+const REQUEST_BUCKETS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Seconds. Healthy disks stay below 10 ms (etcd's guidance).
 const FLUSH_BUCKETS: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
@@ -136,6 +135,16 @@ struct Exposition {
     process: metrics_process::Collector,
 }
 
+impl FlushObserver for BrokerMetrics {
+    fn flushed(&self, took: Duration, batches: u64, failed: bool) {
+        self.flush_duration.record(took.as_secs_f64());
+        self.flush_batches.record(batches as f64);
+        if failed {
+            self.flush_errors.increment(1);
+        }
+    }
+}
+
 /// What is told once, at the start.
 pub struct StaticFacts {
     /// `fsync` or `os`.
@@ -153,13 +162,23 @@ impl BrokerMetrics {
     /// Never in practice: the exporter refuses empty bucket lists, and none here is.
     pub fn new(facts: &StaticFacts) -> Result<Self, metrics_exporter_prometheus::BuildError> {
         let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Full("gapless_broker_request_duration_seconds".into()), REQUEST_BUCKETS)?
-            .set_buckets_for_metric(Matcher::Full("gapless_broker_flush_duration_seconds".into()), FLUSH_BUCKETS)?
-            .set_buckets_for_metric(Matcher::Full("gapless_broker_flush_batches".into()), FLUSH_BATCHES_BUCKETS)?
+            .set_buckets_for_metric(
+                Matcher::Full("gapless_broker_request_duration_seconds".into()),
+                REQUEST_BUCKETS,
+            )?
+            .set_buckets_for_metric(
+                Matcher::Full("gapless_broker_flush_duration_seconds".into()),
+                FLUSH_BUCKETS,
+            )?
+            .set_buckets_for_metric(
+                Matcher::Full("gapless_broker_flush_batches".into()),
+                FLUSH_BATCHES_BUCKETS,
+            )?
             .build_recorder();
         let handle = recorder.handle();
         let process = metrics_process::Collector::default();
-        Ok(with_local_recorder(&recorder, || Registered::new(facts, &process)).into_metrics(recorder, handle, process))
+        Ok(with_local_recorder(&recorder, || Registered::new(facts, &process))
+            .into_metrics(recorder, handle, process))
     }
 
     /// A request's answer is ready to be written.
@@ -216,13 +235,14 @@ impl BrokerMetrics {
 }
 
 fn record_partitions(partitions: &[PartitionSample]) {
-    let gauge = |name: &'static str, unit: Unit, help: &'static str, value: &dyn Fn(&PartitionSample) -> f64| {
-        metrics::describe_gauge!(name, unit, help);
-        for sample in partitions {
-            let labels = [("topic", sample.topic.clone()), ("partition", sample.partition.to_string())];
-            metrics::gauge!(name, &labels).set(value(sample));
-        }
-    };
+    let gauge =
+        |name: &'static str, unit: Unit, help: &'static str, value: &dyn Fn(&PartitionSample) -> f64| {
+            metrics::describe_gauge!(name, unit, help);
+            for sample in partitions {
+                let labels = [("topic", sample.topic.clone()), ("partition", sample.partition.to_string())];
+                metrics::gauge!(name, &labels).set(value(sample));
+            }
+        };
     gauge(
         "gapless_broker_partition_log_start_offset",
         Unit::Count,
@@ -280,11 +300,20 @@ fn histogram(name: &'static str, unit: Unit, help: &'static str) -> Histogram {
 impl Registered {
     fn new(facts: &StaticFacts, process: &metrics_process::Collector) -> Self {
         process.describe();
-        metrics::describe_gauge!("gapless_broker_build_info", Unit::Count, "Always 1; the label says which version runs");
+        metrics::describe_gauge!(
+            "gapless_broker_build_info",
+            Unit::Count,
+            "Always 1; the label says which version runs"
+        );
         metrics::gauge!("gapless_broker_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-        metrics::describe_gauge!("gapless_broker_durability_info", Unit::Count, "Always 1; the label says what acks=all waits for");
+        metrics::describe_gauge!(
+            "gapless_broker_durability_info",
+            Unit::Count,
+            "Always 1; the label says what acks=all waits for"
+        );
         metrics::gauge!("gapless_broker_durability_info", "mode" => facts.durability).set(1.0);
-        gauge("gapless_broker_connections_limit", Unit::Count, "--max-connections").set(facts.connections_limit as f64);
+        gauge("gapless_broker_connections_limit", Unit::Count, "--max-connections")
+            .set(facts.connections_limit as f64);
         gauge("gapless_broker_in_flight_limit_bytes", Unit::Bytes, "--max-inflight-bytes")
             .set(facts.in_flight_limit_bytes as f64);
 
@@ -301,14 +330,21 @@ impl Registered {
         let mut requests = BTreeMap::new();
         let mut request_errors = BTreeMap::new();
         for api in ApiKey::ALL.iter().copied() {
-            requests.insert(api, metrics::histogram!("gapless_broker_request_duration_seconds", "api" => api.name()));
+            requests.insert(
+                api,
+                metrics::histogram!("gapless_broker_request_duration_seconds", "api" => api.name()),
+            );
             for error in api::errors_of(api).iter().copied() {
                 let counter = metrics::counter!("gapless_broker_request_errors_total", "api" => api.name(), "error" => error.name());
                 counter.increment(0);
                 request_errors.insert((api, error), counter);
             }
         }
-        metrics::describe_counter!("gapless_broker_batches_refused_total", Unit::Count, "Batches refused, by reason");
+        metrics::describe_counter!(
+            "gapless_broker_batches_refused_total",
+            Unit::Count,
+            "Batches refused, by reason"
+        );
         let refused = RefusedReason::ALL
             .into_iter()
             .map(|(reason, name)| {
@@ -326,7 +362,8 @@ impl Registered {
             [(ConnectionRefused::Limit, "limit"), (ConnectionRefused::Descriptors, "descriptors")]
                 .into_iter()
                 .map(|(reason, name)| {
-                    let counter = metrics::counter!("gapless_broker_connections_refused_total", "reason" => name);
+                    let counter =
+                        metrics::counter!("gapless_broker_connections_refused_total", "reason" => name);
                     counter.increment(0);
                     (reason, counter)
                 })
@@ -338,18 +375,34 @@ impl Registered {
             connections_refused,
             counters: [
                 counter("gapless_broker_appended_records_total", Unit::Count, "Records appended to logs"),
-                counter("gapless_broker_appended_batches_total", Unit::Count, "Record batches appended to logs"),
+                counter(
+                    "gapless_broker_appended_batches_total",
+                    Unit::Count,
+                    "Record batches appended to logs",
+                ),
                 counter("gapless_broker_appended_bytes_total", Unit::Bytes, "Bytes appended to logs"),
-                counter("gapless_broker_fetched_bytes_total", Unit::Bytes, "Bytes of record batches answered to fetches"),
+                counter(
+                    "gapless_broker_fetched_bytes_total",
+                    Unit::Bytes,
+                    "Bytes of record batches answered to fetches",
+                ),
                 counter(
                     "gapless_broker_batches_duplicate_total",
                     Unit::Count,
                     "Batches sent again that were in the log already and answered with their first offset",
                 ),
-                counter("gapless_broker_flush_errors_total", Unit::Count, "Flushes that failed; each takes a partition offline"),
+                counter(
+                    "gapless_broker_flush_errors_total",
+                    Unit::Count,
+                    "Flushes that failed; each takes a partition offline",
+                ),
             ],
             flush: (
-                histogram("gapless_broker_flush_duration_seconds", Unit::Seconds, "Time of one flush of one file"),
+                histogram(
+                    "gapless_broker_flush_duration_seconds",
+                    Unit::Seconds,
+                    "Time of one flush of one file",
+                ),
                 histogram("gapless_broker_flush_batches", Unit::Count, "Batches made durable by one flush"),
             ),
             gauges: [
@@ -363,7 +416,11 @@ impl Registered {
                 gauge("gapless_broker_requests_in_flight", Unit::Count, "Requests read and not yet answered"),
             ],
             scraped: ScrapedGauges {
-                unflushed_bytes: gauge("gapless_broker_unflushed_bytes", Unit::Bytes, "Bytes appended and not yet flushed"),
+                unflushed_bytes: gauge(
+                    "gapless_broker_unflushed_bytes",
+                    Unit::Bytes,
+                    "Bytes appended and not yet flushed",
+                ),
                 oldest_unflushed: gauge(
                     "gapless_broker_oldest_unflushed_seconds",
                     Unit::Seconds,
@@ -379,10 +436,26 @@ impl Registered {
                     Unit::Count,
                     "Partitions in which corruption was found",
                 ),
-                in_flight_bytes: gauge("gapless_broker_in_flight_bytes", Unit::Bytes, "Memory of requests under way"),
-                producers: gauge("gapless_broker_producers", Unit::Count, "Producer ids remembered, over all partitions"),
-                disk_available: gauge("gapless_broker_disk_available_bytes", Unit::Bytes, "Room left where the data directory lies"),
-                disk_size: gauge("gapless_broker_disk_size_bytes", Unit::Bytes, "Size of the file system of the data directory"),
+                in_flight_bytes: gauge(
+                    "gapless_broker_in_flight_bytes",
+                    Unit::Bytes,
+                    "Memory of requests under way",
+                ),
+                producers: gauge(
+                    "gapless_broker_producers",
+                    Unit::Count,
+                    "Producer ids remembered, over all partitions",
+                ),
+                disk_available: gauge(
+                    "gapless_broker_disk_available_bytes",
+                    Unit::Bytes,
+                    "Room left where the data directory lies",
+                ),
+                disk_size: gauge(
+                    "gapless_broker_disk_size_bytes",
+                    Unit::Bytes,
+                    "Size of the file system of the data directory",
+                ),
                 partitions_omitted: gauge(
                     "gapless_broker_metrics_partitions_omitted",
                     Unit::Count,
@@ -398,8 +471,14 @@ impl Registered {
         handle: PrometheusHandle,
         process: metrics_process::Collector,
     ) -> BrokerMetrics {
-        let [appended_records, appended_batches, appended_bytes, fetched_bytes, batches_duplicate, flush_errors] =
-            self.counters;
+        let [
+            appended_records,
+            appended_batches,
+            appended_bytes,
+            fetched_bytes,
+            batches_duplicate,
+            flush_errors,
+        ] = self.counters;
         let [recovery_truncated_bytes, ready, connections, requests_in_flight] = self.gauges;
         let (flush_duration, flush_batches) = self.flush;
         BrokerMetrics {

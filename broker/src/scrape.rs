@@ -19,7 +19,9 @@ pub async fn text(vitals: &Vitals) -> String {
     let gauges = &broker.metrics.scraped;
     gauges.unflushed_bytes.set(logs().map(|log| log.unflushed_bytes() as f64).sum::<f64>());
     let oldest = logs().filter_map(|log| log.oldest_unflushed()).min();
-    gauges.oldest_unflushed.set(oldest.map_or(0.0, |since| Instant::now().duration_since(since).as_secs_f64()));
+    gauges
+        .oldest_unflushed
+        .set(oldest.map_or(0.0, |since| Instant::now().duration_since(since).as_secs_f64()));
     let in_state = |wanted: fn(&State) -> bool| logs().filter(|log| wanted(&log.state())).count() as f64;
     gauges.partitions_offline.set(in_state(|state| matches!(state, State::Offline { .. })));
     gauges.partitions_quarantined.set(in_state(|state| matches!(state, State::Quarantined { .. })));

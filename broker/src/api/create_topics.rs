@@ -42,8 +42,12 @@ const SOURCE_DEFAULT: i8 = 5;
 
 pub(super) async fn handle(request: &Incoming, body: CreateTopicsRequest) -> Result<Reply, ApiError> {
     let mut seen = BTreeSet::new();
-    let repeated: BTreeSet<Text> =
-        body.topics.iter().filter(|topic| !seen.insert(topic.name.clone())).map(|topic| topic.name.clone()).collect();
+    let repeated: BTreeSet<Text> = body
+        .topics
+        .iter()
+        .filter(|topic| !seen.insert(topic.name.clone()))
+        .map(|topic| topic.name.clone())
+        .collect();
     let mut topics = Vec::with_capacity(body.topics.len());
     for topic in body.topics {
         let name = topic.name.clone();
@@ -75,7 +79,10 @@ async fn create(
     let mut overrides = BTreeMap::new();
     for config in &topic.configs {
         let value = config.value.as_ref().ok_or_else(|| {
-            TopicError::new(ErrorCode::INVALID_CONFIG, format!("the topic setting {} has no value", config.name))
+            TopicError::new(
+                ErrorCode::INVALID_CONFIG,
+                format!("the topic setting {} has no value", config.name),
+            )
         })?;
         overrides.insert(config.name.to_string(), value.to_string());
     }
@@ -92,8 +99,11 @@ async fn create(
             ..Default::default()
         })
         .collect();
-    let topic_id =
-        if validate_only { Default::default() } else { catalogue.create(&topic.name, partitions, overrides).await?.id };
+    let topic_id = if validate_only {
+        Default::default()
+    } else {
+        catalogue.create(&topic.name, partitions, overrides).await?.id
+    };
     Ok(CreatableTopicResult {
         name: topic.name,
         topic_id,
@@ -114,7 +124,8 @@ fn partition_count(request: &Incoming, topic: &CreatableTopic) -> Result<i32, To
                 "give either numbers of partitions and replicas or an assignment, not both",
             ));
         }
-        let mut indexes: Vec<i32> = topic.assignments.iter().map(|assignment| assignment.partition_index).collect();
+        let mut indexes: Vec<i32> =
+            topic.assignments.iter().map(|assignment| assignment.partition_index).collect();
         indexes.sort_unstable();
         let consecutive = indexes.iter().zip(0..).all(|(index, expected)| *index == expected);
         let all_here = topic.assignments.iter().all(|assignment| assignment.broker_ids == [NODE_ID]);

@@ -26,7 +26,8 @@ pub(super) const ERRORS: &[ErrorCode] = &[
 ];
 
 pub(super) async fn handle(request: &Incoming, body: DeleteTopicsRequest) -> Result<Reply, ApiError> {
-    let by_name = body.topic_names.into_iter().map(|name| DeleteTopicState { name: Some(name), ..Default::default() });
+    let by_name =
+        body.topic_names.into_iter().map(|name| DeleteTopicState { name: Some(name), ..Default::default() });
     let mut responses = Vec::new();
     for DeleteTopicState { name, topic_id } in by_name.chain(body.topics) {
         let result = delete(request, name.as_ref(), topic_id).await;
@@ -48,14 +49,17 @@ async fn delete(request: &Incoming, name: Option<&Text>, id: TopicId) -> Result<
     let catalogue = &request.broker.catalogue;
     let topic = match name {
         Some(_) if id != TopicId::ZERO => {
-            return Err(TopicError::new(ErrorCode::INVALID_REQUEST, "give a topic's name or its id, not both"));
+            return Err(TopicError::new(
+                ErrorCode::INVALID_REQUEST,
+                "give a topic's name or its id, not both",
+            ));
         }
         Some(name) => catalogue.by_name(name).ok_or_else(|| {
             TopicError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("there is no topic {name}"))
         })?,
-        None => catalogue
-            .by_id(id)
-            .ok_or_else(|| TopicError::new(ErrorCode::UNKNOWN_TOPIC_ID, format!("there is no topic with id {id}")))?,
+        None => catalogue.by_id(id).ok_or_else(|| {
+            TopicError::new(ErrorCode::UNKNOWN_TOPIC_ID, format!("there is no topic with id {id}"))
+        })?,
     };
     catalogue.delete(&topic).await?;
     Ok((topic.name.clone(), topic.id))

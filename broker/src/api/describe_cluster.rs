@@ -8,7 +8,9 @@ use gapless_common::{
     error_code::ErrorCode,
     protocol::{
         Text,
-        messages::{DescribeClusterRequest, DescribeClusterResponse, describe_cluster::DescribeClusterBroker},
+        messages::{
+            DescribeClusterRequest, DescribeClusterResponse, describe_cluster::DescribeClusterBroker,
+        },
     },
 };
 

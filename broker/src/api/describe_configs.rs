@@ -49,54 +49,59 @@ struct Entry {
 
 pub(super) fn handle(request: &Incoming, body: DescribeConfigsRequest) -> Result<Reply, ApiError> {
     let (synonyms, documentation) = (body.include_synonyms, body.include_documentation);
-    let results = body
-        .resources
-        .into_iter()
-        .map(|resource| match entries(request, &resource) {
-            Ok(entries) => DescribeConfigsResult {
-                error_message: None,
-                configs: entries
-                    .into_iter()
-                    .filter(|entry| {
-                        resource
-                            .configuration_keys
-                            .as_ref()
-                            .is_none_or(|keys| keys.is_empty() || keys.iter().any(|key| *key == entry.name))
-                    })
-                    .map(|entry| entry.into_result(synonyms, documentation))
-                    .collect(),
-                resource_type: resource.resource_type,
-                resource_name: resource.resource_name,
-                ..Default::default()
-            },
-            Err((code, why)) => DescribeConfigsResult {
-                error_code: request.count(code),
-                error_message: Some(Text::from(why)),
-                resource_type: resource.resource_type,
-                resource_name: resource.resource_name,
-                ..Default::default()
-            },
-        })
-        .collect();
+    let results =
+        body.resources
+            .into_iter()
+            .map(|resource| match entries(request, &resource) {
+                Ok(entries) => DescribeConfigsResult {
+                    error_message: None,
+                    configs: entries
+                        .into_iter()
+                        .filter(|entry| {
+                            resource.configuration_keys.as_ref().is_none_or(|keys| {
+                                keys.is_empty() || keys.iter().any(|key| *key == entry.name)
+                            })
+                        })
+                        .map(|entry| entry.into_result(synonyms, documentation))
+                        .collect(),
+                    resource_type: resource.resource_type,
+                    resource_name: resource.resource_name,
+                    ..Default::default()
+                },
+                Err((code, why)) => DescribeConfigsResult {
+                    error_code: request.count(code),
+                    error_message: Some(Text::from(why)),
+                    resource_type: resource.resource_type,
+                    resource_name: resource.resource_name,
+                    ..Default::default()
+                },
+            })
+            .collect();
     request.answer(&DescribeConfigsResponse { results, ..Default::default() })
 }
 
-fn entries(request: &Incoming, resource: &DescribeConfigsResource) -> Result<Vec<Entry>, (ErrorCode, String)> {
+fn entries(
+    request: &Incoming,
+    resource: &DescribeConfigsResource,
+) -> Result<Vec<Entry>, (ErrorCode, String)> {
     let broker = &request.broker;
     let name = &resource.resource_name;
     match resource.resource_type {
         RESOURCE_TOPIC => {
-            let topic = broker
-                .catalogue
-                .by_name(name)
-                .ok_or_else(|| (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("there is no topic {name}")))?;
+            let topic = broker.catalogue.by_name(name).ok_or_else(|| {
+                (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("there is no topic {name}"))
+            })?;
             let defaults = TopicConfig::defaults(&broker.config);
             Ok(CONFIG_KEYS
                 .iter()
                 .map(|key| Entry {
                     name: key.name,
                     value: topic.config.value_of(key),
-                    source: if topic.overrides.contains_key(key.name) { SOURCE_TOPIC } else { SOURCE_DEFAULT },
+                    source: if topic.overrides.contains_key(key.name) {
+                        SOURCE_TOPIC
+                    } else {
+                        SOURCE_DEFAULT
+                    },
                     read_only: false,
                     kind: key.kind,
                     documentation: key.documentation,
@@ -168,7 +173,11 @@ impl Entry {
         if synonyms {
             let value = Some(Text::from(self.value.as_str()));
             if self.source != SOURCE_DEFAULT {
-                known_as.push(DescribeConfigsSynonym { name: Text::from_static(self.name), value, source: self.source });
+                known_as.push(DescribeConfigsSynonym {
+                    name: Text::from_static(self.name),
+                    value,
+                    source: self.source,
+                });
             }
             if let Some((name, value)) = self.fallback {
                 known_as.push(DescribeConfigsSynonym {

@@ -29,8 +29,9 @@ use tokio::{
 
 use super::{ApiError, Incoming, check_leader_epoch};
 use crate::{
-    connection::reply::{FileRange, Reply, splice},
+    connection::reply::{BodyPart, Reply, splice},
     log::PartitionLog,
+    storage::FileRange,
 };
 
 pub(super) const ERRORS: &[ErrorCode] = &[
@@ -79,7 +80,7 @@ struct Look {
     urgent: bool,
 }
 
-pub(super) fn handle(request: Incoming, body: FetchRequest) -> Result<Reply, ApiError> {
+pub(super) async fn handle(request: Incoming, body: FetchRequest) -> Result<Reply, ApiError> {
     // 0 opens a session and −1 is without one: both are answered in full. Any other epoch goes on with a session.
     if body.session_id != 0 && body.session_epoch > 0 {
         return request.answer(&FetchResponse {
@@ -90,7 +91,7 @@ pub(super) fn handle(request: Incoming, body: FetchRequest) -> Result<Reply, Api
     let wait = Duration::from_millis(u64::try_from(body.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
     let deadline = request.received + wait;
     let plan = plan(&request, body);
-    let first = plan.look();
+    let first = plan.look().await;
     if first.is_enough(&plan) || Instant::now() >= deadline {
         return Ok(Reply::Ready(respond(&request, first)?));
     }
@@ -121,9 +122,10 @@ fn plan(request: &Incoming, body: FetchRequest) -> Plan {
                 .map(|asked| PartitionPlan {
                     log: match &topic {
                         None => Err(missing),
-                        Some(topic) => {
-                            topic.partition(asked.partition).cloned().ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
-                        }
+                        Some(topic) => topic
+                            .partition(asked.partition)
+                            .cloned()
+                            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
                     },
                     asked,
                 })
@@ -141,19 +143,34 @@ fn plan(request: &Incoming, body: FetchRequest) -> Plan {
 
 impl Plan {
     fn logs(&self) -> impl Iterator<Item = &Arc<PartitionLog>> {
-        self.topics.iter().flat_map(|topic| &topic.partitions).filter_map(|partition| partition.log.as_ref().ok())
+        self.topics
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .filter_map(|partition| partition.log.as_ref().ok())
     }
 
-    fn look(&self) -> Look {
-        let mut look = Look { topics: Vec::with_capacity(self.topics.len()), ranges: Vec::new(), bytes: 0, urgent: false };
+    async fn look(&self) -> Look {
+        let mut look = Look {
+            topics: Vec::with_capacity(self.topics.len()),
+            ranges: Vec::new(),
+            bytes: 0,
+            urgent: false,
+        };
         for topic in &self.topics {
-            let partitions = topic.partitions.iter().map(|partition| self.look_at(partition, &mut look)).collect();
-            look.topics.push(FetchableTopicResponse { topic: topic.name.clone(), topic_id: topic.id, partitions });
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for partition in &topic.partitions {
+                partitions.push(self.look_at(partition, &mut look).await);
+            }
+            look.topics.push(FetchableTopicResponse {
+                topic: topic.name.clone(),
+                topic_id: topic.id,
+                partitions,
+            });
         }
         look
     }
 
-    fn look_at(&self, partition: &PartitionPlan, look: &mut Look) -> PartitionData {
+    async fn look_at(&self, partition: &PartitionPlan, look: &mut Look) -> PartitionData {
         let failed = |error_code, look: &mut Look| {
             look.urgent = true;
             PartitionData {
@@ -190,7 +207,7 @@ impl Plan {
         let partition_max = usize::try_from(partition.asked.partition_max_bytes).unwrap_or(0);
         let room = partition_max.min(self.max_bytes.saturating_sub(look.bytes));
         let nothing_yet = look.bytes == 0;
-        match log.read(Offset(partition.asked.fetch_offset), room, nothing_yet) {
+        match log.read(Offset(partition.asked.fetch_offset), room, nothing_yet).await {
             Ok(None) => {}
             Ok(Some(range)) => {
                 look.bytes += range.len as usize;
@@ -233,7 +250,7 @@ async fn wait_for_data(request: &Incoming, plan: &Plan, deadline: Instant) -> Lo
         for log in plan.logs() {
             log.watch(&moved);
         }
-        let look = plan.look();
+        let look = plan.look().await;
         if look.is_enough(plan) {
             return look;
         }
@@ -243,12 +260,12 @@ async fn wait_for_data(request: &Incoming, plan: &Plan, deadline: Instant) -> Lo
             moved = timeout_at(deadline, moved.notified()) => moved.is_err(),
         };
         if over {
-            return plan.look();
+            return plan.look().await;
         }
     }
 }
 
-fn respond(request: &Incoming, look: Look) -> Result<Vec<crate::connection::reply::BodyPart>, ApiError> {
+fn respond(request: &Incoming, look: Look) -> Result<Vec<BodyPart>, ApiError> {
     for partition in look.topics.iter().flat_map(|topic| &topic.partitions) {
         request.count(partition.error_code);
     }

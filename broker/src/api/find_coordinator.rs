@@ -17,7 +17,8 @@ use crate::connection::reply::Reply;
 
 pub(super) const ERRORS: &[ErrorCode] = &[ErrorCode::COORDINATOR_NOT_AVAILABLE];
 
-const WHY: &str = "this broker serves neither consumer groups nor transactions yet; assign partitions instead";
+const WHY: &str =
+    "this broker serves neither consumer groups nor transactions yet; assign partitions instead";
 
 pub(super) fn handle(request: &Incoming, body: &FindCoordinatorRequest) -> Result<Reply, ApiError> {
     let error_code = request.count(ErrorCode::COORDINATOR_NOT_AVAILABLE);

@@ -14,7 +14,8 @@ pub(super) const ERRORS: &[ErrorCode] =
     &[ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED];
 
 pub(super) async fn handle(request: &Incoming, body: &InitProducerIdRequest) -> Result<Reply, ApiError> {
-    let refused = |error_code| InitProducerIdResponse { error_code, producer_epoch: -1, ..Default::default() };
+    let refused =
+        |error_code| InitProducerIdResponse { error_code, producer_epoch: -1, ..Default::default() };
     // Transactions are not served; a final error, so that the client says so at once.
     if body.transactional_id.is_some() {
         return request.answer(&refused(request.count(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)));

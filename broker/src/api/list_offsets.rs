@@ -71,7 +71,11 @@ async fn find(
         return Err(ErrorCode::UNSUPPORTED_VERSION);
     }
     let storage = |error| {
-        tracing::warn!("{topic}-{}: looking up timestamp {} failed: {error}", asked.partition_index, asked.timestamp);
+        tracing::warn!(
+            "{topic}-{}: looking up timestamp {} failed: {error}",
+            asked.partition_index,
+            asked.timestamp
+        );
         ErrorCode::KAFKA_STORAGE_ERROR
     };
     let found = match asked.timestamp {
@@ -82,7 +86,10 @@ async fn find(
         timestamp => log.offset_for_timestamp(timestamp).await.map_err(storage)?,
     };
     let Some((offset, timestamp)) = found else {
-        return Ok(ListOffsetsPartitionResponse { partition_index: asked.partition_index, ..Default::default() });
+        return Ok(ListOffsetsPartitionResponse {
+            partition_index: asked.partition_index,
+            ..Default::default()
+        });
     };
     let Offset(offset_number) = offset;
     Ok(ListOffsetsPartitionResponse {
@@ -101,9 +108,15 @@ mod tests {
 
     #[test]
     fn special_timestamps_are_served_from_their_version_on() {
-        for (timestamp, first) in
-            [(0, 1), (i64::MAX, 1), (LATEST, 1), (EARLIEST, 1), (MAX_TIMESTAMP, 7), (EARLIEST_LOCAL, 8), (LATEST_TIERED, 9)]
-        {
+        for (timestamp, first) in [
+            (0, 1),
+            (i64::MAX, 1),
+            (LATEST, 1),
+            (EARLIEST, 1),
+            (MAX_TIMESTAMP, 7),
+            (EARLIEST_LOCAL, 8),
+            (LATEST_TIERED, 9),
+        ] {
             assert!(is_served(timestamp, first), "{timestamp}");
             assert_eq!(is_served(timestamp, first - 1), timestamp >= EARLIEST, "{timestamp} below {first}");
         }

@@ -13,7 +13,8 @@ use gapless_common::{
         messages::{
             MetadataRequest, MetadataResponse,
             metadata::{
-                MetadataRequestTopic, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+                MetadataRequestTopic, MetadataResponseBroker, MetadataResponsePartition,
+                MetadataResponseTopic,
             },
         },
     },
@@ -67,7 +68,11 @@ pub(super) async fn handle(request: &Incoming, body: MetadataRequest) -> Result<
     })
 }
 
-async fn one_topic(request: &Incoming, asked: MetadataRequestTopic, may_create: bool) -> MetadataResponseTopic {
+async fn one_topic(
+    request: &Incoming,
+    asked: MetadataRequestTopic,
+    may_create: bool,
+) -> MetadataResponseTopic {
     let MetadataRequestTopic { topic_id, name } = asked;
     let unknown = |error_code, name| MetadataResponseTopic {
         error_code: request.count(error_code),

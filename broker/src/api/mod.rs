@@ -81,7 +81,7 @@ pub async fn dispatch(request: Incoming, mut body: Decoder) -> Result<Reply, Api
     let (input, version) = (&mut body, request.version);
     match request.api {
         ApiKey::Produce => produce::handle(request, Message::decode(input, version)?).await,
-        ApiKey::Fetch => fetch::handle(request, Message::decode(input, version)?),
+        ApiKey::Fetch => fetch::handle(request, Message::decode(input, version)?).await,
         ApiKey::ListOffsets => list_offsets::handle(&request, Message::decode(input, version)?).await,
         ApiKey::Metadata => metadata::handle(&request, Message::decode(input, version)?).await,
         ApiKey::FindCoordinator => find_coordinator::handle(&request, &Message::decode(input, version)?),
@@ -92,7 +92,9 @@ pub async fn dispatch(request: Incoming, mut body: Decoder) -> Result<Reply, Api
         ApiKey::CreateTopics => create_topics::handle(&request, Message::decode(input, version)?).await,
         ApiKey::DeleteTopics => delete_topics::handle(&request, Message::decode(input, version)?).await,
         ApiKey::InitProducerId => init_producer_id::handle(&request, &Message::decode(input, version)?).await,
-        ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::handle(&request, Message::decode(input, version)?),
+        ApiKey::OffsetForLeaderEpoch => {
+            offset_for_leader_epoch::handle(&request, Message::decode(input, version)?)
+        }
         ApiKey::DescribeConfigs => describe_configs::handle(&request, Message::decode(input, version)?),
         ApiKey::DescribeCluster => describe_cluster::handle(&request, &Message::decode(input, version)?),
     }

@@ -13,11 +13,8 @@ use gapless_common::{
 use super::{ApiError, Incoming, check_leader_epoch};
 use crate::connection::reply::Reply;
 
-pub(super) const ERRORS: &[ErrorCode] = &[
-    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-    ErrorCode::FENCED_LEADER_EPOCH,
-    ErrorCode::UNKNOWN_LEADER_EPOCH,
-];
+pub(super) const ERRORS: &[ErrorCode] =
+    &[ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::FENCED_LEADER_EPOCH, ErrorCode::UNKNOWN_LEADER_EPOCH];
 
 pub(super) fn handle(request: &Incoming, body: OffsetForLeaderEpochRequest) -> Result<Reply, ApiError> {
     let topics = body

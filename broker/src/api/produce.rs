@@ -122,7 +122,8 @@ pub(super) async fn handle(request: Incoming, body: ProduceRequest) -> Result<Re
     let deadline = request.received + Duration::from_millis(u64::try_from(body.timeout_ms).unwrap_or(0));
     Ok(Reply::Later(Box::pin(async move {
         wait_until_durable(&request, &mut response, waiting, deadline).await;
-        match protocol::encode_response_frame(request.api, request.version, request.correlation_id, &response) {
+        match protocol::encode_response_frame(request.api, request.version, request.correlation_id, &response)
+        {
             Ok(parts) => in_memory(parts),
             // The same response without the wait would have been encoded; there is nothing in it that could fail.
             Err(error) => {
@@ -138,8 +139,12 @@ async fn append(
     topic: &str,
     data: PartitionData,
 ) -> Result<(Arc<PartitionLog>, Appended), Refusal> {
-    let unknown =
-        || Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("there is no partition {topic}-{}", data.index));
+    let unknown = || {
+        Refusal::new(
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            format!("there is no partition {topic}-{}", data.index),
+        )
+    };
     let topic = request.broker.catalogue.by_name(topic).ok_or_else(unknown)?;
     let log = topic.partition(data.index).ok_or_else(unknown)?;
     let batch = data.records.as_ref().and_then(protocol::RecordData::memory).cloned().unwrap_or_default();
@@ -203,7 +208,9 @@ fn check(
     if version < ZSTD_VERSION && matches!(header.attributes.compression(), Ok(Compression::Zstd)) {
         return Err(Refusal::new(
             ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
-            format!("zstd needs Produce version {ZSTD_VERSION}, the request has {version}; use a newer client"),
+            format!(
+                "zstd needs Produce version {ZSTD_VERSION}, the request has {version}; use a newer client"
+            ),
         ));
     }
     let ahead_ms = header.max_timestamp.saturating_sub(now_ms);
@@ -244,7 +251,9 @@ fn refused(request: &Incoming, index: i32, refusal: Refusal) -> PartitionRespons
 /// acks=0: silence says that all went well, so an error can only be told by closing.
 fn unanswered(responses: Vec<TopicResponse>) -> Reply {
     for topic in responses {
-        if let Some(failed) = topic.partition_responses.into_iter().find(|partition| !partition.error_code.is_ok()) {
+        if let Some(failed) =
+            topic.partition_responses.into_iter().find(|partition| !partition.error_code.is_ok())
+        {
             return Reply::Close(format!(
                 "a batch sent with acks=0 to {}-{} was refused with {}",
                 topic.name, failed.index, failed.error_code
@@ -269,10 +278,8 @@ async fn wait_until_durable(
                 "the disk did not confirm the batch within the request's timeout; it is in the log and may become durable",
             ),
         };
-        if let Some(answer) = response
-            .responses
-            .get_mut(topic)
-            .and_then(|topic| topic.partition_responses.get_mut(partition))
+        if let Some(answer) =
+            response.responses.get_mut(topic).and_then(|topic| topic.partition_responses.get_mut(partition))
         {
             *answer = refused(request, answer.index, outcome);
         }
@@ -305,7 +312,8 @@ mod tests {
     }
 
     fn code(config: &TopicConfig, header: &BatchHeader) -> ErrorCode {
-        check(&Text::from("events"), config, header, 5000, 9).map_or_else(|refusal| refusal.code, |()| ErrorCode::NONE)
+        check(&Text::from("events"), config, header, 5000, 9)
+            .map_or_else(|refusal| refusal.code, |()| ErrorCode::NONE)
     }
 
     #[test]

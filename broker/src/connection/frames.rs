@@ -91,7 +91,8 @@ impl FrameReader {
     /// The next frame, without its length. Its bytes stay charged to `account` until that is told to give them back.
     /// Not to be polled again after it was dropped half-way: a connection reads until its end.
     pub async fn next(&mut self, account: &BudgetAccount) -> Result<Bytes, FrameEnd> {
-        let mut deadline = Instant::now() + if self.buffer.is_empty() { self.idle_timeout } else { self.frame_timeout };
+        let mut deadline =
+            Instant::now() + if self.buffer.is_empty() { self.idle_timeout } else { self.frame_timeout };
         while self.buffer.len() < LENGTH_BYTES {
             let was_empty = self.buffer.is_empty();
             self.buffer.reserve(self.read_size);

@@ -161,7 +161,9 @@ impl std::fmt::Display for End {
         match self {
             Self::Frames(end) => end.fmt(f),
             Self::NotARequest(why) => f.write_str(why),
-            Self::Evicted => f.write_str("it was the slowest sender while request memory (--max-inflight-bytes) was full"),
+            Self::Evicted => {
+                f.write_str("it was the slowest sender while request memory (--max-inflight-bytes) was full")
+            }
             Self::WriterGone => f.write_str("its sending half ended"),
             Self::Stopping => f.write_str("the broker stops"),
         }

@@ -1,22 +1,9 @@
 //! What a request is answered with: bytes, ranges of files, or both, now or once a condition holds.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use gapless_common::{protocol::Part, seam::BoxFuture};
 
-use crate::storage::File;
-
-/// A range of a file that goes to a socket as it lies on disk.
-#[derive(Clone)]
-pub struct FileRange {
-    /// The segment; held, so that deleting it does not disturb who reads it.
-    pub file: Arc<dyn File>,
-    /// First byte.
-    pub position: u64,
-    /// Number of bytes.
-    pub len: u32,
-}
+use crate::storage::FileRange;
 
 /// A piece of a response, in the order of the wire.
 pub enum BodyPart {

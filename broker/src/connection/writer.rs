@@ -15,8 +15,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::reply::{BodyPart, FileRange, Reply};
-use crate::metrics::BrokerMetrics;
+use super::reply::{BodyPart, Reply};
+use crate::{metrics::BrokerMetrics, storage::FileRange};
 
 /// Parts handed to one vectored write; Linux takes up to 1,024.
 const PARTS_PER_WRITE: usize = 64;
@@ -137,7 +137,9 @@ impl Output {
                     count += 1;
                 }
                 let write = self.socket.write_vectored(slices.get(..count).unwrap_or_default());
-                timeout(self.stall_timeout, write).await.map_err(|_| WriteEnd::Stalled(self.stall_timeout))??
+                timeout(self.stall_timeout, write)
+                    .await
+                    .map_err(|_| WriteEnd::Stalled(self.stall_timeout))??
             };
             if written == 0 {
                 return Err(WriteEnd::Io(io::ErrorKind::WriteZero.into()));

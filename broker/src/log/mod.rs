@@ -24,6 +24,10 @@ mod segment;
 pub mod sequencer;
 mod state_file;
 mod walk;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -183,7 +183,10 @@ mod tests {
     use super::*;
 
     fn parse(name: &str, value: &str) -> Result<TopicConfig, String> {
-        TopicConfig::with_overrides(&Config::default(), &BTreeMap::from([(name.to_owned(), value.to_owned())]))
+        TopicConfig::with_overrides(
+            &Config::default(),
+            &BTreeMap::from([(name.to_owned(), value.to_owned())]),
+        )
     }
 
     #[test]

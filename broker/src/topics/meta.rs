@@ -9,9 +9,12 @@ use gapless_common::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use crate::storage::{
-    Files,
-    small_file::{self, SmallFileError},
+use crate::{
+    log::recovery::verdict::Boot,
+    storage::{
+        Files,
+        small_file::{self, SmallFileError},
+    },
 };
 
 const META: &str = "meta.json";
@@ -36,7 +39,7 @@ pub struct Meta {
     files: Arc<dyn Files>,
     cluster_id: String,
     leader_epoch: LeaderEpoch,
-    same_boot: bool,
+    boot: Boot,
     ids: Mutex<IdBlock>,
 }
 
@@ -53,15 +56,18 @@ impl Meta {
     /// The file fails its check or cannot be written: without it producer ids could repeat, so the start is refused.
     pub async fn open(files: Arc<dyn Files>, boot_id: &str, random: &Random) -> Result<Self, SmallFileError> {
         let path = Path::new(META);
-        let (stored, same_boot) = match small_file::read::<Stored>(&*files, path, FORMAT_VERSION).await? {
+        let (stored, boot) = match small_file::read::<Stored>(&*files, path, FORMAT_VERSION).await? {
             Some(found) => {
-                let same_boot = found.boot_id == boot_id;
+                let boot = if found.boot_id == boot_id { Boot::Same } else { Boot::Other };
                 let leader_epoch = found.leader_epoch + 1;
-                (Stored { boot_id: boot_id.to_owned(), leader_epoch, ..found }, same_boot)
+                (Stored { boot_id: boot_id.to_owned(), leader_epoch, ..found }, boot)
             }
             None => {
                 let cluster_id = TopicId::from_random_bits(random.bits128()).to_string();
-                (Stored { cluster_id, boot_id: boot_id.to_owned(), leader_epoch: 0, next_producer_id: 0 }, true)
+                (
+                    Stored { cluster_id, boot_id: boot_id.to_owned(), leader_epoch: 0, next_producer_id: 0 },
+                    Boot::Same,
+                )
             }
         };
         small_file::replace(&*files, path, FORMAT_VERSION, &stored).await?;
@@ -69,7 +75,7 @@ impl Meta {
             files,
             cluster_id: stored.cluster_id.clone(),
             leader_epoch: LeaderEpoch(stored.leader_epoch),
-            same_boot,
+            boot,
             ids: Mutex::new(IdBlock { next: stored.next_producer_id, stored }),
         })
     }
@@ -84,9 +90,10 @@ impl Meta {
         self.leader_epoch
     }
 
-    /// The machine has not been started anew since the last run: what that one wrote is still in the page cache.
-    pub fn same_boot(&self) -> bool {
-        self.same_boot
+    /// Whether the machine has been started anew since the last run: if not, what that one wrote is still in the page
+    /// cache.
+    pub fn boot(&self) -> Boot {
+        self.boot
     }
 
     /// A producer id that was never given out before.
@@ -128,7 +135,7 @@ mod tests {
         for (start, boot) in ["a", "a", "b"].into_iter().enumerate() {
             let meta = open(&files, boot).await;
             assert_eq!(meta.leader_epoch(), LeaderEpoch(i32::try_from(start).unwrap()));
-            assert_eq!(meta.same_boot(), boot == "a");
+            assert_eq!(meta.boot() == Boot::Same, boot == "a");
             assert_eq!(*cluster.get_or_insert(meta.cluster_id().to_owned()), meta.cluster_id());
             for _ in 0..1500 {
                 assert!(seen.insert(meta.new_producer_id().await.unwrap()), "an id was given out twice");

@@ -121,7 +121,12 @@ impl Catalogue {
     ///
     /// # Errors
     /// What stands in the way, with the code that clients are told.
-    pub fn check(&self, name: &str, partitions: i32, overrides: &BTreeMap<String, String>) -> Result<(), TopicError> {
+    pub fn check(
+        &self,
+        name: &str,
+        partitions: i32,
+        overrides: &BTreeMap<String, String>,
+    ) -> Result<(), TopicError> {
         if let Some(why) = names::refusal(name) {
             return Err(TopicError::new(ErrorCode::INVALID_TOPIC_EXCEPTION, why));
         }
@@ -132,12 +137,17 @@ impl Catalogue {
             (index.by_name.contains_key(name), collides, in_all)
         });
         if exists {
-            return Err(TopicError::new(ErrorCode::TOPIC_ALREADY_EXISTS, format!("topic {name} exists already")));
+            return Err(TopicError::new(
+                ErrorCode::TOPIC_ALREADY_EXISTS,
+                format!("topic {name} exists already"),
+            ));
         }
         if let Some(other) = collides {
             return Err(TopicError::new(
                 ErrorCode::INVALID_TOPIC_EXCEPTION,
-                format!("topic {name} differs from topic {other} only in '.' and '_', which metric names cannot tell apart"),
+                format!(
+                    "topic {name} differs from topic {other} only in '.' and '_', which metric names cannot tell apart"
+                ),
             ));
         }
         let room = PARTITIONS_MAX.saturating_sub(in_all);
@@ -168,10 +178,11 @@ impl Catalogue {
         let _one_at_a_time = self.changes.lock().await;
         self.check(name, partitions, &overrides)?;
         let id = TopicId::from_random_bits(self.random.bits128());
-        let topic = self.store.create(Text::from(name), id, partitions, overrides).await.map_err(|error| {
-            tracing::error!("topic {name} cannot be created: {error}");
-            TopicError::new(ErrorCode::KAFKA_STORAGE_ERROR, error.to_string())
-        })?;
+        let topic =
+            self.store.create(Text::from(name), id, partitions, overrides).await.map_err(|error| {
+                tracing::error!("topic {name} cannot be created: {error}");
+                TopicError::new(ErrorCode::KAFKA_STORAGE_ERROR, error.to_string())
+            })?;
         let topic = Arc::new(topic);
         self.write(|index| index.insert(Arc::clone(&topic)));
         tracing::info!("created topic {name} with {partitions} partitions, id {id}");

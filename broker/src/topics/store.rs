@@ -13,13 +13,19 @@ use std::{
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use gapless_common::{protocol::Text, seam::Seams, types::TopicId};
+use gapless_common::{
+    protocol::Text,
+    types::{LeaderEpoch, PartitionId, TopicId},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Topic, TopicConfig, meta::Meta};
 use crate::{
     config::Config,
-    log::{FlusherHandle, LogConfig, LogContext, OpenError, PartitionLog},
+    log::{
+        Flusher, INDEX_INTERVAL_BYTES_DEFAULT, LogConfig, LogEnvironment, OpenError, PRODUCERS_MAX_DEFAULT,
+        PartitionLog, Site, recovery::verdict::Boot,
+    },
     storage::{
         Files,
         small_file::{self, SmallFileError},
@@ -87,21 +93,21 @@ pub struct Recovered {
 pub struct Store {
     files: Arc<dyn Files>,
     config: Config,
-    log: LogContext,
+    environment: LogEnvironment,
+    leader_epoch: LeaderEpoch,
+    boot: Boot,
 }
 
 impl Store {
     /// Logs will be flushed by `flusher` and stamped with the leader epoch of `meta`.
-    pub fn new(files: Arc<dyn Files>, config: &Config, meta: &Meta, flusher: FlusherHandle, seams: &Seams) -> Self {
-        let log = LogContext {
-            files: Arc::clone(&files),
-            flusher,
-            wall_clock: Arc::clone(&seams.wall_clock),
+    pub fn new(files: Arc<dyn Files>, config: &Config, meta: &Meta, flusher: Flusher) -> Self {
+        Self {
+            environment: LogEnvironment { files: Arc::clone(&files), flusher },
+            files,
+            config: config.clone(),
             leader_epoch: meta.leader_epoch(),
-            same_boot: meta.same_boot(),
-            durability: config.durability,
-        };
-        Self { files, config: config.clone(), log }
+            boot: meta.boot(),
+        }
     }
 
     fn topic_dir(name: &str) -> PathBuf {
@@ -110,8 +116,19 @@ impl Store {
 
     fn log_config(&self, config: &TopicConfig) -> LogConfig {
         LogConfig {
-            segment_bytes: config.segment_bytes,
+            segment_bytes: u64::from(config.segment_bytes),
+            index_interval_bytes: INDEX_INTERVAL_BYTES_DEFAULT,
             producer_id_expiration_ms: self.config.producer_id_expiration_ms,
+            producers_max: PRODUCERS_MAX_DEFAULT,
+            durability: self.config.durability,
+        }
+    }
+
+    fn site(topic: &str, partition: i32) -> Site {
+        Site {
+            topic: topic.to_owned(),
+            partition: PartitionId(partition),
+            directory: Self::topic_dir(topic).join(partition.to_string()),
         }
     }
 
@@ -152,10 +169,14 @@ impl Store {
         partition: i32,
         config: &TopicConfig,
     ) -> Result<Arc<PartitionLog>, OpenTopicsError> {
-        let path = Self::topic_dir(topic).join(partition.to_string());
-        PartitionLog::create(&self.log, &path, self.log_config(config))
-            .await
-            .map_err(|source| OpenTopicsError::Log { topic: topic.to_owned(), partition, source })
+        PartitionLog::create(
+            &self.environment,
+            Self::site(topic, partition),
+            self.log_config(config),
+            self.leader_epoch,
+        )
+        .await
+        .map_err(|source| OpenTopicsError::Log { topic: topic.to_owned(), partition, source })
     }
 
     /// Opens every topic, cuts torn tails, and unlinks what was deleted.
@@ -193,7 +214,10 @@ impl Store {
                     });
                 }
                 None => {
-                    tracing::warn!("{} has no {TOPIC_FILE}: its creation was never finished; removed", path.display());
+                    tracing::warn!(
+                        "{} has no {TOPIC_FILE}: its creation was never finished; removed",
+                        path.display()
+                    );
                     self.files.remove_dir(&path).await.map_err(at)?;
                 }
             }
@@ -207,7 +231,7 @@ impl Store {
             let directory = topic.join(&partition.name);
             for entry in self.files.list(&directory).await? {
                 if entry.name.ends_with(".log")
-                    && self.files.open(&directory.join(&entry.name)).await?.len().await? > 0
+                    && self.files.open(&directory.join(&entry.name)).await?.size().await? > 0
                 {
                     return Ok(true);
                 }
@@ -216,7 +240,12 @@ impl Store {
         Ok(false)
     }
 
-    async fn open(&self, name: Text, content: TopicFile, recovered: &mut Recovered) -> Result<(), OpenTopicsError> {
+    async fn open(
+        &self,
+        name: Text,
+        content: TopicFile,
+        recovered: &mut Recovered,
+    ) -> Result<(), OpenTopicsError> {
         let path = Self::topic_dir(&name);
         let id = TopicId::parse(&content.id).ok_or_else(|| OpenTopicsError::Content {
             path: path.join(TOPIC_FILE),
@@ -243,14 +272,19 @@ impl Store {
         partition: i32,
         config: &TopicConfig,
     ) -> Result<(Arc<PartitionLog>, u64), OpenTopicsError> {
-        let path = Self::topic_dir(topic).join(partition.to_string());
-        let (log, report) = PartitionLog::open(&self.log, &path, self.log_config(config))
+        let site = Self::site(topic, partition);
+        let config = self.log_config(config);
+        let (log, report) = PartitionLog::open(&self.environment, site, config, self.leader_epoch, self.boot)
             .await
             .map_err(|source| OpenTopicsError::Log { topic: topic.to_owned(), partition, source })?;
         Ok((log, report.truncated_bytes))
     }
 
-    fn settings(&self, path: &Path, overrides: &BTreeMap<String, String>) -> Result<TopicConfig, OpenTopicsError> {
+    fn settings(
+        &self,
+        path: &Path,
+        overrides: &BTreeMap<String, String>,
+    ) -> Result<TopicConfig, OpenTopicsError> {
         TopicConfig::with_overrides(&self.config, overrides)
             .map_err(|why| OpenTopicsError::Content { path: path.join(TOPIC_FILE), why })
     }

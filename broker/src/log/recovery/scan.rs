@@ -129,8 +129,10 @@ impl Reader<'_> {
         if size as u64 > left {
             let why = format!("a batch of {size} bytes, of which {left} are there");
             // Only where it decides something: after a power loss it would prove nothing.
-            let followed = boot == Boot::Same && self.holds_batch_of(header.next_offset(), position).await?;
-            let kind = if followed { BadKind::ShortButFollowed } else { BadKind::Short };
+            let wrong_length = boot == Boot::Same
+                && (self.is_whole_to_the_end(position).await?
+                    || self.holds_batch_of(header.next_offset(), position).await?);
+            let kind = if wrong_length { BadKind::ShortButWhole } else { BadKind::Short };
             return Err(Bad { kind, why });
         }
         let bytes = self.bytes(position, size).await?;
@@ -156,6 +158,17 @@ impl Reader<'_> {
         self.window = self.file.read_at(position, len.max(CHUNK)).await.map_err(unreadable)?;
         self.window_at = position;
         Ok(ready(&self.window, position).unwrap_or_else(|| self.window.clone()))
+    }
+
+    /// Whether all that is left of the file is one batch but for its length, which lies outside the checksum.
+    async fn is_whole_to_the_end(&mut self, position: u64) -> Result<bool, Bad> {
+        let left = usize::try_from(self.size - position).unwrap_or(usize::MAX);
+        let Ok(length) = i32::try_from(left - LENGTH_PREFIX_SIZE) else { return Ok(false) };
+        let mut batch = self.bytes(position, left).await?.to_vec();
+        if let Some(field) = batch.get_mut(LENGTH_PREFIX_SIZE - 4..LENGTH_PREFIX_SIZE) {
+            field.copy_from_slice(&length.to_be_bytes());
+        }
+        Ok(records::check_crc(&batch))
     }
 
     /// Whether a whole good batch with this base offset lies anywhere behind `position`.

@@ -59,8 +59,8 @@ pub struct Bad {
 pub enum BadKind {
     /// The beginning of the batch that belongs there; the file ends before it does.
     Short,
-    /// The same, but whole good batches lie behind: its length is wrong.
-    ShortButFollowed,
+    /// The same, but it is its length that is wrong: what it would have swallowed is there, whole and good.
+    ShortButWhole,
     /// It is all there, and wrong; or it is no batch.
     Whole,
     /// The disk does not give it back.

@@ -1,1 +1,161 @@
+use proptest::prelude::*;
 
+use super::*;
+
+fn segment(base: i64, next: i64, bad: Option<BadKind>) -> SegmentEvidence {
+    let good_bytes = ((next - base) * 100) as u64;
+    let bad = bad.map(|kind| Bad { kind, why: format!("{kind:?}") });
+    let size = good_bytes + if bad.is_some() { 50 } else { 0 };
+    SegmentEvidence { base_offset: Offset(base), size, good_bytes, next_offset: Offset(next), bad }
+}
+
+fn judged(boot: Boot, log_start: Option<i64>, segments: &[SegmentEvidence]) -> Verdict {
+    judge(&Evidence { boot, log_start: log_start.map(Offset), segments: segments.to_vec() })
+}
+
+/// What a verdict comes to: end, bytes cut off, where it is quarantined.
+fn outcome(verdict: &Verdict) -> (i64, Option<u64>, Option<i64>) {
+    let torn = verdict.torn.as_ref().map(|torn| torn.bytes);
+    (verdict.end.0, torn, verdict.quarantine.as_ref().map(|loss| loss.at.0))
+}
+
+const KINDS: [BadKind; 4] = [BadKind::Short, BadKind::ShortButWhole, BadKind::Whole, BadKind::Unreadable];
+
+#[test]
+fn a_log_without_damage_is_taken_as_it_is() {
+    for boot in [Boot::Same, Boot::Other] {
+        for (log_start, segments, end) in [
+            (Some(0), vec![segment(0, 0, None)], 0),
+            (Some(0), vec![segment(0, 10, None)], 10),
+            (Some(0), vec![segment(0, 10, None), segment(10, 10, None)], 10),
+            (Some(5), vec![segment(0, 10, None), segment(10, 15, None)], 15),
+            (Some(10), vec![segment(0, 10, None)], 10),
+            (None, vec![segment(20, 30, None), segment(30, 40, None)], 40),
+        ] {
+            let verdict = judged(boot, log_start, &segments);
+            assert_eq!(outcome(&verdict), (end, None, None), "{segments:?}");
+            assert_eq!(verdict.log_start.0, log_start.unwrap_or(segments[0].base_offset.0));
+            assert_eq!(verdict.last_segment_bytes, segments.last().unwrap().size);
+        }
+    }
+}
+
+#[test]
+fn a_bad_place_in_the_last_segment_is_torn_or_corrupt_by_its_kind_and_the_boot() {
+    let cases = [
+        (Boot::Same, BadKind::Short, true),
+        (Boot::Same, BadKind::ShortButWhole, false),
+        (Boot::Same, BadKind::Whole, false),
+        (Boot::Same, BadKind::Unreadable, false),
+        (Boot::Other, BadKind::Short, true),
+        (Boot::Other, BadKind::ShortButWhole, true),
+        (Boot::Other, BadKind::Whole, true),
+        (Boot::Other, BadKind::Unreadable, false),
+    ];
+    for (boot, kind, torn) in cases {
+        let verdict = judged(boot, Some(0), &[segment(0, 10, None), segment(10, 17, Some(kind))]);
+        let expected = if torn { (17, Some(50), None) } else { (17, None, Some(17)) };
+        assert_eq!(outcome(&verdict), expected, "{boot:?} {kind:?}");
+        assert_eq!(verdict.last_segment_bytes, 700, "the good part is served");
+        if let Some(loss) = verdict.quarantine {
+            assert_eq!(loss.place, Some((Offset(10), 700)));
+        }
+    }
+}
+
+#[test]
+fn a_bad_place_in_an_earlier_segment_is_always_corruption() {
+    for boot in [Boot::Same, Boot::Other] {
+        for kind in KINDS {
+            let segments = [segment(0, 7, Some(kind)), segment(10, 20, None)];
+            assert_eq!(outcome(&judged(boot, Some(0), &segments)), (20, None, Some(7)), "{boot:?} {kind:?}");
+            // Even before an empty one: that was created after the flush of this one.
+            let segments = [segment(0, 7, Some(kind)), segment(10, 10, None)];
+            assert_eq!(outcome(&judged(boot, Some(0), &segments)), (10, None, Some(7)), "{boot:?} {kind:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_missing_is_a_loss() {
+    for boot in [Boot::Same, Boot::Other] {
+        for (log_start, segments, end, at) in [
+            // No segment at all; the first, a middle one, the end of a middle one; two that overlap.
+            (Some(0), vec![], 0, 0),
+            (Some(30), vec![], 30, 30),
+            (Some(0), vec![segment(10, 20, None)], 20, 0),
+            (Some(0), vec![segment(0, 10, None), segment(20, 30, None)], 30, 10),
+            (Some(0), vec![segment(0, 8, None), segment(10, 30, None)], 30, 8),
+            (Some(0), vec![segment(0, 12, None), segment(10, 30, None)], 30, 10),
+            // The log ends before it starts.
+            (Some(50), vec![segment(0, 10, None)], 10, 10),
+        ] {
+            let verdict = judged(boot, log_start, &segments);
+            assert_eq!(outcome(&verdict), (end, None, Some(at)), "{log_start:?} {segments:?}");
+        }
+        // A torn tail behind a loss is left alone: nothing is cut off a quarantined partition.
+        let segments = [segment(0, 10, None), segment(20, 25, Some(BadKind::Short))];
+        assert_eq!(outcome(&judged(boot, Some(0), &segments)), (25, None, Some(10)));
+    }
+}
+
+/// A sound log: how many records each segment holds.
+fn sound() -> impl Strategy<Value = Vec<SegmentEvidence>> {
+    prop::collection::vec(1..20_i64, 1..6).prop_map(|sizes| {
+        let mut base = 0;
+        sizes
+            .into_iter()
+            .map(|size| {
+                base += size;
+                segment(base - size, base, None)
+            })
+            .collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever happens to one place of a sound log: what lies before it is served; what lies behind it is cut off only
+    /// in the last segment, and only where nobody can have been promised it.
+    #[test]
+    fn one_bad_place_costs_what_is_behind_it_and_nothing_else(
+        segments in sound(),
+        pick in any::<prop::sample::Index>(),
+        keep in 0..20_i64,
+        kind in prop::sample::select(&KINDS),
+        same_boot in any::<bool>(),
+    ) {
+        let boot = if same_boot { Boot::Same } else { Boot::Other };
+        let mut damaged = segments.clone();
+        let at = pick.index(segments.len());
+        let is_last = at + 1 == segments.len();
+        let base = segments[at].base_offset.0;
+        let next = base + keep.min(segments[at].next_offset.0 - base - 1);
+        damaged[at] = segment(base, next, Some(kind));
+        let verdict = judge(&Evidence { boot, log_start: Some(Offset(0)), segments: damaged });
+
+        prop_assert!(verdict.torn.is_some() != verdict.quarantine.is_some(), "it is seen, and is one or the other");
+        if let Some(loss) = &verdict.quarantine {
+            prop_assert_eq!(loss.at, Offset(next), "everything before it is served");
+        }
+        if verdict.torn.is_some() {
+            prop_assert!(is_last && kind != BadKind::Unreadable);
+            prop_assert!(!same_boot || kind == BadKind::Short, "a killed process leaves no other");
+            prop_assert_eq!(verdict.end, Offset(next));
+        }
+    }
+
+    #[test]
+    fn a_missing_segment_is_never_passed_over(segments in sound(), pick in any::<prop::sample::Index>(), same_boot in any::<bool>()) {
+        prop_assume!(segments.len() > 1);
+        // The last one leaves no trace: without it, the log is one that ended earlier.
+        let at = pick.index(segments.len() - 1);
+        let mut damaged = segments.clone();
+        let missing = damaged.remove(at);
+        let boot = if same_boot { Boot::Same } else { Boot::Other };
+        let verdict = judge(&Evidence { boot, log_start: Some(Offset(0)), segments: damaged });
+        prop_assert_eq!(verdict.quarantine.map(|loss| loss.at), Some(missing.base_offset));
+        prop_assert_eq!(verdict.torn, None);
+    }
+}
