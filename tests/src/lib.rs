@@ -4,7 +4,7 @@
 //! - [`broker`]: starts the broker, kills, freezes and restarts it, reads its metrics; gone for sure when dropped.
 //! - [`cli`]: runs the producer's command line and reads its summary.
 //! - [`librdkafka`]: the client that most of the world uses, as producer and as consumer.
-//! - [`raw`] and [`batch`]: requests made by hand, right and wrong ones, on a bare socket.
+//! - [`raw`], [`batch`], [`requests`]: requests made by hand, right and wrong ones, on a bare socket.
 //! - [`proxy`]: a connection that is cut, swallowed, held back or thinned out, frame by frame.
 //! - [`load`] and [`oracle`]: numbered records sent while the broker dies, and the check of what is there afterwards.
 //! - [`exposition`] and [`http`]: metrics read as Prometheus would read them.
@@ -19,9 +19,11 @@ pub mod cli;
 pub mod exposition;
 pub mod http;
 pub mod librdkafka;
+pub mod load;
 pub mod oracle;
 pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod requests;
 pub mod wait;

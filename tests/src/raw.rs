@@ -248,8 +248,8 @@ impl RawClient {
 /// A Produce request of one batch with acks=all.
 pub fn produce_request(topic: &str, partition: i32, batch: Vec<u8>) -> ProduceRequest {
     let records = Some(RecordData::Memory(batch.into()));
-    let partition = PartitionData { index: partition, records, ..PartitionData::default() };
-    let topic = TopicData { name: topic.into(), partition_data: vec![partition], ..TopicData::default() };
+    let partition = PartitionData { index: partition, records };
+    let topic = TopicData { name: topic.into(), partition_data: vec![partition] };
     ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..ProduceRequest::default() }
 }
 

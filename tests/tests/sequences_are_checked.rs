@@ -37,7 +37,11 @@ fn a_gap_is_refused_with_45_and_nothing_is_appended() {
     for skipped in [3, 4, 100, i32::MAX] {
         assert_eq!(send(&mut client, at(skipped), &[b"x"]).0, GAP, "sequence {skipped} follows 1");
     }
-    assert_eq!(send(&mut client, at(1), &[b"x", b"y"]).0, GAP, "overlaps the last batch without repeating it");
+    assert_eq!(
+        send(&mut client, at(1), &[b"x", b"y"]).0,
+        GAP,
+        "overlaps the last batch without repeating it"
+    );
     assert_eq!(refused(&broker, "gap"), 5.0);
     assert_eq!(client.end_offset("numbers", 0), 2);
 
@@ -126,10 +130,14 @@ fn a_duplicate_is_answered_even_when_the_topic_would_refuse_it_now() {
     assert_eq!(send(&mut client, Stamp { id, epoch, sequence: 0 }, &[&large]), (ErrorCode::NONE, 0));
 
     broker.stop();
-    let mut broker = Broker::builder().data_dir(broker.data_dir()).flag("--max-message-bytes", "1000").start();
+    let mut broker =
+        Broker::builder().data_dir(broker.data_dir()).flag("--max-message-bytes", "1000").start();
     let mut client = RawClient::connect(broker.address());
     assert_eq!(send(&mut client, Stamp { id, epoch, sequence: 0 }, &[&large]), (ErrorCode::NONE, 0));
-    assert_eq!(send(&mut client, Stamp { id, epoch, sequence: 1 }, &[&large]).0, ErrorCode::MESSAGE_TOO_LARGE);
+    assert_eq!(
+        send(&mut client, Stamp { id, epoch, sequence: 1 }, &[&large]).0,
+        ErrorCode::MESSAGE_TOO_LARGE
+    );
     broker.stop();
 }
 
@@ -143,7 +151,11 @@ fn an_old_epoch_is_refused_with_47_and_a_new_one_starts_at_0() {
 
     // Clients bump the epoch by themselves and keep the id.
     let newer = epoch + 1;
-    assert_eq!(send(&mut client, Stamp { id, epoch: newer, sequence: 1 }, &[b"x"]).0, GAP, "an epoch begins at 0");
+    assert_eq!(
+        send(&mut client, Stamp { id, epoch: newer, sequence: 1 }, &[b"x"]).0,
+        GAP,
+        "an epoch begins at 0"
+    );
     assert_eq!(send(&mut client, Stamp { id, epoch: newer, sequence: 0 }, &[b"new"]), (ErrorCode::NONE, 1));
     for after_a_restart in [false, true] {
         if after_a_restart {
@@ -152,7 +164,11 @@ fn an_old_epoch_is_refused_with_47_and_a_new_one_starts_at_0() {
         }
         let before = refused(&broker, "fenced");
         for sequence in [0, 1] {
-            assert_eq!(send(&mut client, Stamp { id, epoch, sequence }, &[b"old"]).0, FENCED, "sequence {sequence}");
+            assert_eq!(
+                send(&mut client, Stamp { id, epoch, sequence }, &[b"old"]).0,
+                FENCED,
+                "sequence {sequence}"
+            );
         }
         assert_eq!(refused(&broker, "fenced") - before, 2.0);
         assert_eq!(client.end_offset("numbers", 0), 2);
