@@ -65,7 +65,21 @@ impl Delivery {
     /// The result, if it is known already.
     #[must_use]
     pub fn try_result(&self) -> Option<Result<Acked, DeliveryError>> {
-        self.batch.cell.get().map(|outcome| self.read(outcome))
+        self.try_result_behind(0)
+    }
+
+    /// Whether both records travel in one batch. Who has many records in flight can then keep one delivery a batch, drop
+    /// the others, and ask it about its followers with [`Delivery::try_result_behind`].
+    #[must_use]
+    pub fn shares_batch_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.batch, &other.batch)
+    }
+
+    /// The result, if it is known already, of the record admitted so many places behind this one in the same batch; its
+    /// timestamp is read as this one's. The caller answers for there being one.
+    #[must_use]
+    pub fn try_result_behind(&self, places: u32) -> Option<Result<Acked, DeliveryError>> {
+        self.batch.cell.get().map(|outcome| self.read(self.index.saturating_add(places), outcome))
     }
 
     /// Where the record goes. Its partition was chosen once, when it was admitted.
@@ -80,11 +94,11 @@ impl Delivery {
         self.timestamp_ms
     }
 
-    fn read(&self, outcome: &Outcome) -> Result<Acked, DeliveryError> {
+    fn read(&self, index: u32, outcome: &Outcome) -> Result<Acked, DeliveryError> {
         let (first, fate) = match outcome {
             Outcome::Whole(fate) => (0, fate),
             Outcome::Parts(parts) => {
-                let at = parts.partition_point(|(first, _)| *first <= self.index).saturating_sub(1);
+                let at = parts.partition_point(|(first, _)| *first <= index).saturating_sub(1);
                 match parts.get(at) {
                     Some((first, fate)) => (*first, fate),
                     None => return Err(DeliveryError::Unknown(self.failed(&Arc::new(Cause::Abandoned)))),
@@ -94,7 +108,7 @@ impl Delivery {
         match fate {
             Fate::Acked { base, append_time_ms } => Ok(Acked {
                 partition: Arc::clone(&self.batch.partition),
-                offset: base.map(|base| base.plus(i64::from(self.index - first))),
+                offset: base.map(|base| base.plus(i64::from(index.saturating_sub(first)))),
                 timestamp_ms: append_time_ms.unwrap_or(self.timestamp_ms),
             }),
             Fate::NotWritten(cause) => Err(DeliveryError::NotWritten(self.failed(cause))),
@@ -113,7 +127,7 @@ impl Future for Delivery {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         match this.batch.cell.get_or_wait(&mut this.slot, cx.waker()) {
-            Some(outcome) => Poll::Ready(this.read(outcome)),
+            Some(outcome) => Poll::Ready(this.read(this.index, outcome)),
             None => Poll::Pending,
         }
     }
