@@ -35,8 +35,10 @@ pub struct Header {
 #[derive(Debug)]
 pub struct Records {
     header: BatchHeader,
-    /// What is left of the (decompressed) records.
-    rest: Bytes,
+    /// The (decompressed) records.
+    bytes: Bytes,
+    /// Where the next one begins, and which it is.
+    at: usize,
     next: u32,
 }
 
@@ -52,11 +54,11 @@ pub fn iterate(batch: Bytes, decompressed_max: usize) -> Result<Records, BatchEr
     let size = header.total_size();
     let records =
         batch.get(HEADER_SIZE..size).ok_or(BatchError::Truncated { needed: size, available: batch.len() })?;
-    let rest = match header.attributes.compression()? {
+    let bytes = match header.attributes.compression()? {
         Compression::None => batch.slice_ref(records),
         codec => Bytes::from(compression::decompress(codec, records, decompressed_max)?),
     };
-    Ok(Records { header, rest, next: 0 })
+    Ok(Records { header, bytes, at: 0, next: 0 })
 }
 
 impl Records {
@@ -67,10 +69,10 @@ impl Records {
     }
 
     fn read(&mut self) -> Result<Record, RecordFault> {
-        let mut source = SliceSource::new(&self.rest);
+        let mut source = SliceSource::new(self.bytes.get(self.at..).unwrap_or_default());
         let EncodedRecord { timestamp_delta, offset_delta, fields } = source.encoded_record()?;
         let mut fields = SliceSource::new(fields);
-        let view = |bytes: &[u8]| self.rest.slice_ref(bytes);
+        let view = |bytes: &[u8]| self.bytes.slice_ref(bytes);
         let key = fields.field()?.map(view);
         let value = fields.field()?.map(view);
         let header_count = fields.integer()?;
@@ -85,7 +87,7 @@ impl Records {
         if unread > 0 {
             return Err(RecordFault::Unread(unread));
         }
-        self.rest = self.rest.slice_ref(source.into_rest());
+        self.at = self.bytes.len() - source.into_rest().len();
 
         let timestamp_ms = match self.header.attributes.timestamp_type() {
             TimestampType::Create => self.header.base_timestamp.wrapping_add(timestamp_delta),
@@ -103,10 +105,10 @@ impl Iterator for Records {
     fn next(&mut self) -> Option<Self::Item> {
         let record_count = u32::try_from(self.header.record_count).unwrap_or(0);
         if self.next == record_count {
-            if std::mem::take(&mut self.rest).is_empty() {
-                return None;
-            }
-            return Some(Err(BatchError::MoreThanCounted { record_count: self.header.record_count }));
+            let complete = self.at == self.bytes.len();
+            self.at = self.bytes.len();
+            let error = BatchError::MoreThanCounted { record_count: self.header.record_count };
+            return (!complete).then_some(Err(error));
         }
         let index = self.next;
         match self.read() {
@@ -115,7 +117,7 @@ impl Iterator for Records {
                 Some(Ok(record))
             }
             Err(fault) => {
-                self.rest = Bytes::new();
+                self.at = self.bytes.len();
                 self.next = record_count;
                 Some(Err(BatchError::Record { index, fault }))
             }
