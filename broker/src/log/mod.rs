@@ -23,11 +23,11 @@ pub mod recovery;
 mod segment;
 pub mod sequencer;
 mod state_file;
-mod walk;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::{path::PathBuf, sync::Arc};
 

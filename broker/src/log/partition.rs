@@ -250,6 +250,12 @@ impl PartitionLog {
         watchers.waiting.push(Arc::downgrade(notify));
     }
 
+    /// Registrations that are kept.
+    #[cfg(test)]
+    pub(super) fn watchers(&self) -> usize {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner).waiting.len()
+    }
+
     /// Waits until everything below `upto` is durable under the mode in force.
     ///
     /// # Errors

@@ -17,7 +17,8 @@ use tokio::sync::Notify;
 use super::flusher::{FlushObserver, Flusher};
 use super::recovery::verdict::Boot;
 use super::{
-    AppendPolicy, Appended, Durability, LogConfig, LogEnvironment, PartitionLog, RecoveryReport, Refusal, Site,
+    AppendPolicy, Appended, Durability, LogConfig, LogEnvironment, PartitionLog, RecoveryReport, Refusal,
+    Site,
 };
 use crate::storage::faulty::{Faults, FaultyFiles};
 use crate::storage::group_flush::ParallelFlush;
@@ -42,8 +43,7 @@ pub(super) fn compressed(
 ) -> Sent {
     let mut open = OpenBatch::new(first_timestamp, 256);
     for (value, timestamp_ms) in values.iter().zip(first_timestamp..) {
-        let record =
-            RecordRef { timestamp_ms, key: None, value: Some(value.as_bytes()), headers: &[] };
+        let record = RecordRef { timestamp_ms, key: None, value: Some(value.as_bytes()), headers: &[] };
         let _ = open.try_push(&record, 1 << 20);
     }
     let mut closed = open.close(compression, None);
@@ -120,7 +120,9 @@ impl Rig {
     }
 
     pub(super) async fn try_open(&self, boot: Boot) -> (Arc<PartitionLog>, RecoveryReport) {
-        PartitionLog::open(&self.environment, Self::site(), self.config.clone(), self.epoch, boot).await.unwrap()
+        PartitionLog::open(&self.environment, Self::site(), self.config.clone(), self.epoch, boot)
+            .await
+            .unwrap()
     }
 
     /// The file of a partition's directory, past the faults.
@@ -189,21 +191,27 @@ pub(super) async fn bytes_of(range: crate::storage::FileRange) -> Bytes {
     crate::storage::read_exact_at(&*range.file, range.position, range.len as usize).await.unwrap()
 }
 
-/// Every record from `from` to the high watermark, as (offset, value).
-pub(super) async fn read_all(log: &PartitionLog, from: i64) -> Vec<(i64, String)> {
-    let mut at = Offset(from);
-    let mut read = Vec::new();
-    while let Some(range) = log.read(at, 1 << 20, true).await.unwrap() {
-        for batch in records::batches(bytes_of(range).await) {
-            assert!(records::check_crc(&batch), "a batch that is served is whole");
-            let header = BatchHeader::parse(&batch).unwrap();
-            for record in records::iterate(batch, 1 << 20).unwrap() {
-                let record = record.unwrap();
-                let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
-                read.push((record.offset.0, value));
-            }
-            at = header.next_offset();
+/// Every record of the batches in `bytes`, as (offset, value). Each batch is whole.
+pub(super) fn records_of(bytes: Bytes) -> Vec<(i64, String)> {
+    let mut found = Vec::new();
+    for batch in records::batches(bytes) {
+        let (_, batch) = batch.unwrap();
+        assert!(records::check_crc(&batch), "a batch that is served is whole");
+        for record in records::iterate(batch, 1 << 20).unwrap() {
+            let record = record.unwrap();
+            found.push((record.offset.0, String::from_utf8(record.value.unwrap().to_vec()).unwrap()));
         }
+    }
+    found
+}
+
+/// Every record from `from` on, as far as the log gives them out.
+pub(super) async fn read_all(log: &PartitionLog, from: i64) -> Vec<(i64, String)> {
+    let mut read = Vec::new();
+    let mut at = Offset(from);
+    while let Ok(Some(range)) = log.read(at, 1 << 20, true).await {
+        read.extend(records_of(bytes_of(range).await));
+        at = read.last().map_or(at, |(last, _)| Offset(last + 1));
     }
     read
 }

@@ -24,8 +24,10 @@ pub(super) struct Replay {
     pub sequencer: Sequencer,
     pub epochs: LeaderEpochs,
     pub batches: u64,
-    /// What may stand next, as far as offsets and leader epochs tell.
+    /// What may stand next in the segment, as far as offsets and leader epochs tell.
     expected: Expected,
+    /// Of the last batch that counted.
+    epoch: LeaderEpoch,
     /// Nothing bad was met yet, so that batches still count.
     sound: bool,
 }
@@ -45,6 +47,7 @@ impl Replay {
             epochs: LeaderEpochs::default(),
             batches: 0,
             expected: Expected { offset: start, epoch: LeaderEpoch(0), epoch_max },
+            epoch: LeaderEpoch(0),
             sound: true,
         }
     }
@@ -59,7 +62,8 @@ impl Replay {
     ) -> std::io::Result<Scanned> {
         let size = file.size().await?;
         self.sound &= base_offset == self.expected.offset;
-        self.expected.offset = base_offset;
+        self.expected = Expected { offset: base_offset, epoch: LeaderEpoch(0), ..self.expected };
+        let mut epochs = None;
         let mut contents = Contents::default();
         let mut reader = Reader { file, size, window: Bytes::new(), window_at: 0 };
         let bad = loop {
@@ -67,14 +71,18 @@ impl Replay {
                 break None;
             }
             match reader.batch(contents.size, &self.expected, boot).await {
-                Ok(header) => self.take(&header, base_offset, &mut contents, index_interval),
+                Ok(header) => {
+                    let first = epochs.map_or(header.leader_epoch, |(first, _)| first);
+                    epochs = Some((first, header.leader_epoch));
+                    self.take(&header, base_offset, &mut contents, index_interval);
+                }
                 Err(bad) => break Some(bad),
             }
         };
         self.sound &= bad.is_none();
         let (good_bytes, next_offset) = (contents.size, self.expected.offset);
         Ok(Scanned {
-            evidence: SegmentEvidence { base_offset, size, good_bytes, next_offset, bad },
+            evidence: SegmentEvidence { base_offset, size, good_bytes, next_offset, epochs, bad },
             contents,
         })
     }
@@ -92,7 +100,9 @@ impl Replay {
         contents.max_timestamp = contents.max_timestamp.max(Some(header.max_timestamp));
         self.expected.advance(header);
         self.batches += 1;
+        self.sound &= header.leader_epoch >= self.epoch;
         if self.sound {
+            self.epoch = header.leader_epoch;
             self.epochs.assign(header.leader_epoch, header.base_offset);
             if let Some(facts) = BatchFacts::of(header) {
                 // The time of recovery, 0 of the log's own clock, counts as the last append: never too early.

@@ -8,7 +8,7 @@
 //!
 //! Flush marks will be one more piece of evidence: what lies below them is never a torn tail.
 
-use gapless_common::types::Offset;
+use gapless_common::types::{LeaderEpoch, Offset};
 
 /// What happened to the machine since the log was last written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct SegmentEvidence {
     pub good_bytes: u64,
     /// The offset behind the last of these.
     pub next_offset: Offset,
+    /// Leader epochs of the first and the last of these.
+    pub epochs: Option<(LeaderEpoch, LeaderEpoch)>,
     /// What stands behind them, unless the file ends there.
     pub bad: Option<Bad>,
 }
@@ -133,11 +135,20 @@ fn first_loss(evidence: &Evidence, log_start: Offset) -> Option<Quarantine> {
         return loss(log_start, None, why);
     }
     let mut next = first.base_offset;
+    let mut epoch = LeaderEpoch(0);
     for (at, segment) in evidence.segments.iter().enumerate() {
         let is_last = at + 1 == evidence.segments.len();
         if segment.base_offset != next {
             let why = format!("the segment of {} stands where {next} follows", segment.base_offset);
             return loss(next.min(segment.base_offset), None, why);
+        }
+        // A new file holds nothing of an older history, so this is no torn tail even in the last segment.
+        if let Some((first, last)) = segment.epochs {
+            if first < epoch {
+                let why = format!("leader epoch {first} stands where {epoch} was before");
+                return loss(segment.base_offset, Some((segment.base_offset, 0)), why);
+            }
+            epoch = last;
         }
         next = segment.next_offset;
         if let Some(bad) = &segment.bad

@@ -6,7 +6,8 @@ fn segment(base: i64, next: i64, bad: Option<BadKind>) -> SegmentEvidence {
     let good_bytes = ((next - base) * 100) as u64;
     let bad = bad.map(|kind| Bad { kind, why: format!("{kind:?}") });
     let size = good_bytes + if bad.is_some() { 50 } else { 0 };
-    SegmentEvidence { base_offset: Offset(base), size, good_bytes, next_offset: Offset(next), bad }
+    let epochs = (next > base).then_some((LeaderEpoch(1), LeaderEpoch(1)));
+    SegmentEvidence { base_offset: Offset(base), size, good_bytes, next_offset: Offset(next), epochs, bad }
 }
 
 fn judged(boot: Boot, log_start: Option<i64>, segments: &[SegmentEvidence]) -> Verdict {
@@ -96,6 +97,21 @@ fn what_is_missing_is_a_loss() {
         // A torn tail behind a loss is left alone: nothing is cut off a quarantined partition.
         let segments = [segment(0, 10, None), segment(20, 25, Some(BadKind::Short))];
         assert_eq!(outcome(&judged(boot, Some(0), &segments)), (25, None, Some(10)));
+    }
+}
+
+#[test]
+fn a_leader_epoch_that_falls_from_one_segment_to_the_next_is_corruption() {
+    let with_epochs = |segment: SegmentEvidence, first, last| SegmentEvidence {
+        epochs: Some((LeaderEpoch(first), LeaderEpoch(last))),
+        ..segment
+    };
+    for boot in [Boot::Same, Boot::Other] {
+        for (first, quarantined) in [(2, Some(10)), (3, None), (4, None)] {
+            let segments =
+                [with_epochs(segment(0, 10, None), 1, 3), with_epochs(segment(10, 20, None), first, 4)];
+            assert_eq!(outcome(&judged(boot, Some(0), &segments)), (20, None, quarantined), "{first}");
+        }
     }
 }
 
