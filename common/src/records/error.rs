@@ -186,7 +186,7 @@ impl BatchError {
     ///
     /// Damaged bytes get 2, which clients send again; everything else is final for the records. What expands too far
     /// gets 10, because clients split the batch then. A transactional batch gets 53, which ends a transactional
-    /// producer at once (Java and librdkafka: a fatal error), where 87 would only fail the batch.
+    /// producer at once (in Java a fatal error), where 87 would only fail the batch.
     #[must_use]
     pub const fn error_code(&self) -> ErrorCode {
         match self {

@@ -9,7 +9,7 @@ use super::{
     ClosedBatch, Compression, HeaderRef, INITIAL_CAPACITY, OpenBatch, Push, RecordRef, crc, iterate,
 };
 
-/// A batch as Apache Kafka's broker (0.11) wrote it: one record, value "123"; from kafka-python's tests.
+/// A batch out of the log of an Apache Kafka broker: one record, value "123" (kafka-python's `test_records.py`).
 pub(super) const KAFKA_BATCH: &[u8] = b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00;\x00\x00\x00\x01\x02\
     \x03\x18\xa2p\x00\x00\x00\x00\x00\x00\x00\x00\x01]\xff{\x06<\x00\x00\x01]\xff{\x06<\
     \xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x01\x12\x00\x00\x00\x01\x06123\x00";

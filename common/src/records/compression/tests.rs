@@ -57,7 +57,7 @@ fn the_bound_is_exact() {
     }
 }
 
-// Records that a Kafka client on Java compressed (test of the crate kafka-protocol), framed and raw.
+// One record as upstream Kafka compresses it (from the tests of the crate kafka-protocol), framed and raw.
 const XERIAL: &[u8] =
     b"\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x0f\x0d\x30\x18\x00\x00\x00\x01\x0csdfdsf\x00";
 const RAW: &[u8] = b"\x0d\x30\x18\x00\x00\x00\x01\x0csdfdsf\x00";
