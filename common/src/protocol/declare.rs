@@ -233,7 +233,13 @@ pub(super) fn decode<M: Message + super::wire::Wire>(
     let form = super::schema::Form::new(version, M::API.is_flexible(version));
     M::read(input, form)
         .and_then(|message| {
-            input.finish()?;
+            // librdkafka (2.12 and 2.16) asks for all topics with three bytes too many: it leaves four bytes of room for the
+            // array's count and, for the null array, never shortens them to one (`rd_kafka_MetadataRequest0`). Kafka does not
+            // look at what follows a message.
+            if !(M::NAME == super::messages::MetadataRequest::NAME && form.flexible && input.remaining() == 3)
+            {
+                input.finish()?;
+            }
             Ok(message)
         })
         .map_err(|error| error.in_message(M::NAME, version))

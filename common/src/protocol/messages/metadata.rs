@@ -110,3 +110,21 @@ message! {
         offline_replicas: Vec<i32> [5.., ignorable],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::MetadataRequest;
+    use crate::protocol::{Decoder, Message};
+
+    #[test]
+    fn a_request_for_all_topics_by_librdkafka_is_understood_with_its_three_bytes_too_many() {
+        // The null array in four bytes instead of one, then "create: yes", "operations: no" and no tags; read from the left
+        // that is the null array, two times no, no tags, and three bytes more.
+        let mut input = Decoder::new(Bytes::from_static(&[0, 0, 0, 0, 1, 0, 0]));
+        assert_eq!(MetadataRequest::decode(&mut input, 12).unwrap().topics, None);
+        let mut longer = Decoder::new(Bytes::from_static(&[0, 0, 0, 0, 1, 0, 0, 0]));
+        assert!(MetadataRequest::decode(&mut longer, 12).is_err());
+    }
+}
