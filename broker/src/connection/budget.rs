@@ -1,9 +1,11 @@
 //! Memory of all requests under way, bounded: bytes are charged as they arrive, never as they are announced.
 //!
 //! Apache Kafka allocates a frame when its length is announced; twenty connections that announce 90 MB each and send
-//! nothing then fill a heap of 1 GB for ever. Here a connection pays for what it has really sent. One largest frame is
-//! kept in reserve, and one connection at a time may draw on it, so that full memory still makes progress; and
-//! when somebody has waited for [`PATIENCE`], the connection whose unfinished frame has stood still longest is closed.
+//! nothing then fill a heap of 1 GB for ever. Here a connection pays for what it has really sent, and a step ahead. One
+//! largest frame is kept in reserve, and one connection at a time may draw on it, so that full memory still makes
+//! progress; small requests have a slice of their own, so that a broker full of large ones still answers who asks small
+//! questions; and when somebody has waited for [`PATIENCE`], the connection whose unfinished frame has come
+//! slowest is closed.
 
 use std::{
     collections::BTreeMap,
@@ -20,28 +22,34 @@ use tokio::{
 /// client to finish a frame over a slow link's round trips, short enough that the others' request timeouts hold.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// The slice of small requests, as a part of the whole: 4 MiB of the default.
+const SMALL_SLICE_DIVISOR: usize = 32;
+
+/// What a frame is charged as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// Charged at once as a whole, and soon handled.
+    Small,
+    /// Charged as it comes.
+    Large,
+}
+
 /// What one connection holds, and how it stands.
 struct Account {
     charged: usize,
-    standing: Standing,
+    /// When the frame that is coming was first charged; `None` when no frame is under way, or a whole one is being
+    /// handled and will be given back by itself.
+    receiving_since: Option<Instant>,
     evicted: Arc<Notify>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// Bytes of a frame are expected; the last ones came at this time.
-    Receiving(Instant),
-    /// Waits for memory.
-    Waiting,
-    /// No frame is under way, or a whole one is being handled and will be given back by itself.
-    Settled,
 }
 
 /// The policy: who may charge, who must go. No clock and no waiting in here.
 struct Books {
     limit: usize,
-    /// Part of the limit that only `reserve_holder` may use: one largest frame.
+    /// Part of the limit that of large frames only `reserve_holder`'s may use: one largest frame.
     reserve: usize,
+    /// Part of the limit that only small frames may use.
+    small_slice: usize,
     used: usize,
     reserve_holder: Option<u64>,
     accounts: BTreeMap<u64, Account>,
@@ -49,21 +57,27 @@ struct Books {
 }
 
 impl Books {
-    fn charge(&mut self, id: u64, bytes: usize, now: Instant) -> bool {
-        let fits = self.used + bytes <= self.limit - self.reserve;
-        let may_use_reserve = self.reserve_holder.is_none_or(|holder| holder == id);
-        let granted = fits || (may_use_reserve && self.used + bytes <= self.limit);
-        let Some(account) = self.accounts.get_mut(&id) else { return granted };
-        if !granted {
-            account.standing = Standing::Waiting;
+    fn charge(&mut self, id: u64, bytes: usize, size: Size, now: Instant) -> bool {
+        let after = self.used + bytes;
+        let for_large = self.limit - self.small_slice;
+        let fits = match size {
+            Size::Small => after <= self.limit,
+            Size::Large => after <= for_large - self.reserve,
+        };
+        let from_reserve = !fits
+            && size == Size::Large
+            && after <= for_large
+            && self.reserve_holder.is_none_or(|holder| holder == id);
+        let Some(account) = self.accounts.get_mut(&id) else { return fits };
+        account.receiving_since.get_or_insert(now);
+        if !fits && !from_reserve {
             return false;
         }
-        if !fits {
+        if from_reserve {
             self.reserve_holder = Some(id);
         }
         account.charged += bytes;
-        account.standing = Standing::Receiving(now);
-        self.used += bytes;
+        self.used = after;
         true
     }
 
@@ -71,7 +85,7 @@ impl Books {
     fn give_back(&mut self, id: u64) -> bool {
         let Some(account) = self.accounts.get_mut(&id) else { return false };
         let freed = std::mem::take(&mut account.charged);
-        account.standing = Standing::Settled;
+        account.receiving_since = None;
         self.used -= freed;
         if self.reserve_holder == Some(id) {
             self.reserve_holder = None;
@@ -81,20 +95,21 @@ impl Books {
 
     fn settle(&mut self, id: u64) {
         if let Some(account) = self.accounts.get_mut(&id) {
-            account.standing = Standing::Settled;
+            account.receiving_since = None;
         }
     }
 
-    /// The connection whose unfinished frame has stood still longest, if any holds memory.
-    fn slowest(&self) -> Option<Arc<Notify>> {
+    /// The connection whose unfinished frame has come with the fewest bytes a second, if any holds memory.
+    fn slowest(&self, now: Instant) -> Option<Arc<Notify>> {
         self.accounts
             .values()
-            .filter_map(|account| match account.standing {
-                Standing::Receiving(since) if account.charged > 0 => Some((since, &account.evicted)),
-                _ => None,
+            .filter(|account| account.charged > 0)
+            .filter_map(|account| account.receiving_since.map(|since| (account, now.duration_since(since))))
+            .map(|(account, took)| {
+                (account.charged as f64 / took.as_secs_f64().max(f64::MIN_POSITIVE), account)
             })
-            .min_by_key(|(since, _)| *since)
-            .map(|(_, evicted)| Arc::clone(evicted))
+            .min_by(|(one, _), (other, _)| one.total_cmp(other))
+            .map(|(_, account)| Arc::clone(&account.evicted))
     }
 }
 
@@ -107,9 +122,17 @@ pub struct MemoryBudget {
 impl MemoryBudget {
     /// `limit` bytes in all, of which `reserve` (the largest frame) keep full memory moving.
     pub fn new(limit: usize, reserve: usize) -> Arc<Self> {
-        assert!(reserve <= limit, "checked by Config::validate");
-        let books =
-            Books { limit, reserve, used: 0, reserve_holder: None, accounts: BTreeMap::new(), next_id: 0 };
+        let small_slice = limit / SMALL_SLICE_DIVISOR;
+        assert!(reserve <= limit - small_slice, "checked by Config::validate");
+        let books = Books {
+            limit,
+            reserve,
+            small_slice,
+            used: 0,
+            reserve_holder: None,
+            accounts: BTreeMap::new(),
+            next_id: 0,
+        };
         Arc::new(Self { books: Mutex::new(books), freed: Notify::new() })
     }
 
@@ -124,7 +147,7 @@ impl MemoryBudget {
         let id = books.next_id;
         books.next_id += 1;
         let evicted = Arc::new(Notify::new());
-        let account = Account { charged: 0, standing: Standing::Settled, evicted: Arc::clone(&evicted) };
+        let account = Account { charged: 0, receiving_since: None, evicted: Arc::clone(&evicted) };
         books.accounts.insert(id, account);
         BudgetAccount { budget: Arc::clone(self), id, evicted }
     }
@@ -144,17 +167,17 @@ pub struct BudgetAccount {
 impl BudgetAccount {
     /// Charges `bytes`, waiting for room. The caller may be chosen as the slowest sender meanwhile: see
     /// [`BudgetAccount::evicted`].
-    pub async fn charge(&self, bytes: usize) {
+    pub async fn charge(&self, bytes: usize, size: Size) {
         loop {
             let freed = self.budget.freed.notified();
             tokio::pin!(freed);
             // Registered before the look, so that memory freed in between is not missed.
             freed.as_mut().enable();
-            if self.budget.books().charge(self.id, bytes, Instant::now()) {
+            if self.budget.books().charge(self.id, bytes, size, Instant::now()) {
                 return;
             }
             if timeout(PATIENCE, freed).await.is_err()
-                && let Some(slowest) = self.budget.books().slowest()
+                && let Some(slowest) = self.budget.books().slowest(Instant::now())
             {
                 slowest.notify_one();
             }
@@ -190,49 +213,68 @@ impl Drop for BudgetAccount {
 mod tests {
     use super::*;
 
+    const LIMIT: usize = 3200;
+    const RESERVE: usize = 1600;
+    const FOR_LARGE: usize = LIMIT - LIMIT / SMALL_SLICE_DIVISOR;
+
     #[tokio::test(start_paused = true)]
     async fn full_memory_still_lets_one_frame_through() {
-        let budget = MemoryBudget::new(100, 50);
+        let budget = MemoryBudget::new(LIMIT, RESERVE);
         let (a, b, c) = (budget.open(), budget.open(), budget.open());
-        a.charge(50).await;
-        b.charge(30).await;
-        assert_eq!(budget.used(), 80, "b draws on the reserve");
-        assert!(timeout(PATIENCE / 2, c.charge(1)).await.is_err(), "one connection at a time may");
-        b.charge(20).await;
+        a.charge(FOR_LARGE - RESERVE, Size::Large).await;
+        b.charge(RESERVE - 10, Size::Large).await;
+        assert!(
+            timeout(PATIENCE / 2, c.charge(1, Size::Large)).await.is_err(),
+            "one connection at a time may"
+        );
+        b.charge(10, Size::Large).await;
+        assert_eq!(budget.used(), FOR_LARGE);
         b.give_back();
-        c.charge(50).await;
-        assert_eq!(budget.used(), 100);
+        c.charge(RESERVE, Size::Large).await;
+        assert_eq!(budget.used(), FOR_LARGE);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_sender_that_stood_still_longest_goes() {
-        let budget = MemoryBudget::new(100, 50);
+    async fn small_requests_pass_a_broker_that_is_full_of_large_ones() {
+        let budget = MemoryBudget::new(LIMIT, RESERVE);
+        let (a, b, small) = (budget.open(), budget.open(), budget.open());
+        a.charge(FOR_LARGE - RESERVE, Size::Large).await;
+        b.charge(RESERVE, Size::Large).await;
+        small.charge(LIMIT - FOR_LARGE, Size::Small).await;
+        assert!(
+            timeout(PATIENCE / 2, budget.open().charge(1, Size::Small)).await.is_err(),
+            "bounded all the same"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_slowest_sender_goes_even_if_it_waits_for_memory_itself() {
+        let budget = MemoryBudget::new(LIMIT, RESERVE);
         let (slow, handled, quick, waiter) = (budget.open(), budget.open(), budget.open(), budget.open());
-        handled.charge(10).await;
+        handled.charge(10, Size::Large).await;
         handled.settle();
-        slow.charge(20).await;
-        tokio::time::advance(Duration::from_millis(10)).await;
-        quick.charge(60).await;
-        let wait = async {
-            waiter.charge(30).await;
-        };
+        slow.charge(200, Size::Large).await;
+        tokio::time::advance(Duration::from_millis(500)).await;
+        quick.charge(FOR_LARGE - 210, Size::Large).await;
+        let wait = waiter.charge(30, Size::Large);
+        let more = timeout(PATIENCE * 2, slow.charge(1, Size::Large));
         let evict = async {
             slow.evicted().await;
-            drop(slow);
+            slow.give_back();
             assert!(timeout(PATIENCE / 2, quick.evicted()).await.is_err(), "others are spared");
             quick.give_back();
         };
-        tokio::join!(wait, evict);
-        assert_eq!(budget.used(), 40);
+        let ((), more, ()) = tokio::join!(wait, more, evict);
+        assert!(more.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_dropped_account_gives_all_back() {
-        let budget = MemoryBudget::new(100, 50);
+        let budget = MemoryBudget::new(LIMIT, RESERVE);
         let account = budget.open();
-        account.charge(70).await;
+        account.charge(FOR_LARGE, Size::Large).await;
         drop(account);
         assert_eq!(budget.used(), 0);
-        budget.open().charge(100).await;
+        budget.open().charge(FOR_LARGE, Size::Large).await;
     }
 }

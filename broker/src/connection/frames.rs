@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::budget::BudgetAccount;
+use super::budget::{BudgetAccount, Size};
 
 const LENGTH_BYTES: usize = 4;
 /// Read at once while nothing tells how much will come: an idle connection holds no more than this.
@@ -115,6 +115,7 @@ impl FrameReader {
             return Err(FrameEnd::BadLength { announced, max: self.frame_max });
         }
         let whole = LENGTH_BYTES + len;
+        let size = if whole <= *FRAME_STEP.start() { Size::Small } else { Size::Large };
         let mut charged = 0;
         loop {
             let received = self.buffer.len().min(whole);
@@ -122,7 +123,7 @@ impl FrameReader {
             let step = (received + received.clamp(*FRAME_STEP.start(), *FRAME_STEP.end())).min(whole);
             if step > charged {
                 let before = Instant::now();
-                account.charge(step - charged).await;
+                account.charge(step - charged, size).await;
                 charged = step;
                 // Waiting for memory is not the peer's slowness.
                 deadline += before.elapsed();
@@ -177,7 +178,7 @@ mod tests {
     async fn frames_of_every_size_come_whole_and_in_order_and_are_paid_for() {
         let sizes = [1, 5, 4091, 4092, 4093, 70_000, 3 << 20, 2, FRAME_MAX];
         let (mut peer, stream) = tokio::io::duplex(10_000);
-        let budget = MemoryBudget::new(2 * FRAME_MAX, FRAME_MAX);
+        let budget = MemoryBudget::new(3 * FRAME_MAX, FRAME_MAX);
         let account = budget.open();
         let mut frames = reader(stream);
         let send = async {
@@ -203,7 +204,7 @@ mod tests {
         for length in [0, -1, i32::MIN, i32::try_from(FRAME_MAX).unwrap() + 1, i32::from_be_bytes(*b"GET ")] {
             let (mut peer, stream) = tokio::io::duplex(100);
             peer.write_all(&length.to_be_bytes()).await.unwrap();
-            let budget = MemoryBudget::new(2 * FRAME_MAX, FRAME_MAX);
+            let budget = MemoryBudget::new(3 * FRAME_MAX, FRAME_MAX);
             let end = reader(stream).next(&budget.open()).await.unwrap_err();
             assert!(matches!(end, FrameEnd::BadLength { announced, .. } if announced == length), "{end}");
             assert_eq!(budget.used(), 0);
@@ -215,7 +216,7 @@ mod tests {
         let (mut peer, stream) = tokio::io::duplex(100);
         peer.write_all(&i32::try_from(FRAME_MAX).unwrap().to_be_bytes()).await.unwrap();
         peer.write_all(&[0; 10]).await.unwrap();
-        let budget = MemoryBudget::new(2 * FRAME_MAX, FRAME_MAX);
+        let budget = MemoryBudget::new(3 * FRAME_MAX, FRAME_MAX);
         let account = budget.open();
         let mut frames = reader(stream);
         let end = frames.next(&account).await.unwrap_err();
@@ -229,7 +230,7 @@ mod tests {
             let (mut peer, stream) = tokio::io::duplex(100);
             peer.write_all(&frame(8)[..cut]).await.unwrap();
             drop(peer);
-            let budget = MemoryBudget::new(2 * FRAME_MAX, FRAME_MAX);
+            let budget = MemoryBudget::new(3 * FRAME_MAX, FRAME_MAX);
             let end = reader(stream).next(&budget.open()).await.unwrap_err();
             assert!(matches!(end, FrameEnd::Cut { received, .. } if received == cut), "{end}");
         }
@@ -238,7 +239,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_byte_at_a_time_works() {
         let (mut peer, stream) = tokio::io::duplex(1);
-        let budget = MemoryBudget::new(2 * FRAME_MAX, FRAME_MAX);
+        let budget = MemoryBudget::new(3 * FRAME_MAX, FRAME_MAX);
         let account = budget.open();
         let mut frames = reader(stream);
         let bytes = frame(300);
@@ -255,7 +256,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_is_ended() {
         let (_peer, stream) = tokio::io::duplex(1);
-        let budget = MemoryBudget::new(2 * FRAME_MAX, FRAME_MAX);
+        let budget = MemoryBudget::new(3 * FRAME_MAX, FRAME_MAX);
         let end = reader(stream).next(&budget.open()).await.unwrap_err();
         assert!(matches!(end, FrameEnd::Idle { .. }), "{end}");
     }

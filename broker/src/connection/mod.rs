@@ -121,7 +121,8 @@ async fn receive(
         let received = Instant::now();
         // Room for the answer comes first: a request is not acted upon while its answer would have no place.
         let Ok(place) = answers.reserve().await else { return End::WriterGone };
-        match handle(broker, endpoint, frame, received).await {
+        // On the heap, since it is large and most connections are idle most of the time.
+        match Box::pin(handle(broker, endpoint, frame, received)).await {
             Ok(answer) => place.send(answer),
             Err(why) => return End::NotARequest(why),
         }
