@@ -9,6 +9,7 @@ use gapless_tests::{
     batch::{Stamp, altered, batch, compressed, of_bytes},
     broker::Broker,
     raw::{RawClient, produce_request},
+    wait::wait_until,
 };
 
 const CORRUPT: ErrorCode = ErrorCode::CORRUPT_MESSAGE;

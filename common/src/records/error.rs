@@ -6,6 +6,9 @@ use crate::error_code::ErrorCode;
 /// What is wrong with a batch of records.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
+    /// Not a byte.
+    #[error("there is no record batch; send exactly one for each partition of a request")]
+    Empty,
     /// Fewer bytes than a header, or than the batch's own length announces.
     #[error("record batch is cut off: it needs {needed} bytes and {available} are here")]
     Truncated {
@@ -196,7 +199,8 @@ impl BatchError {
             Self::Codec(_) => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
             Self::Transactional => ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
             Self::TimestampType => ErrorCode::INVALID_TIMESTAMP,
-            Self::NotOneBatch { .. }
+            Self::Empty
+            | Self::NotOneBatch { .. }
             | Self::Magic(_)
             | Self::BaseOffset(_)
             | Self::Count { .. }

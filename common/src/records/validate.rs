@@ -36,6 +36,9 @@ impl Default for BatchLimits {
 /// # Errors
 /// The first thing found wrong; [`BatchError::error_code`] is the answer to the client.
 pub fn validate_from_client(bytes: &[u8], limits: &BatchLimits) -> Result<BatchHeader, BatchError> {
+    if bytes.is_empty() {
+        return Err(BatchError::Empty);
+    }
     let mut header = BatchHeader::parse(bytes)?;
     let size = header.total_size();
     if size > bytes.len() {

@@ -49,7 +49,8 @@ fn every_refusal_has_its_code() {
     };
 
     let table: Vec<(&str, Vec<u8>, BatchError, ErrorCode)> = vec![
-        ("nothing", vec![], BatchError::no_header(0), ErrorCode::CORRUPT_MESSAGE),
+        ("nothing", vec![], BatchError::Empty, ErrorCode::INVALID_RECORD),
+        ("half a header", good[..30].to_vec(), BatchError::no_header(30), ErrorCode::CORRUPT_MESSAGE),
         (
             "cut off",
             good[..80].to_vec(),
