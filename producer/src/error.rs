@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gapless_common::channel::{ChannelError, Stage};
 use gapless_common::error_code::ErrorCode;
+use gapless_common::protocol::ApiKey;
 use gapless_common::types::PartitionId;
 use gapless_common::units::DisplayDuration;
 
@@ -65,6 +67,34 @@ pub struct Attempt {
     pub stage: &'static str,
     /// What went wrong, in a sentence that names the address.
     pub cause: Arc<str>,
+}
+
+impl Attempt {
+    pub(crate) fn failed(address: &Arc<str>, error: &ChannelError) -> Self {
+        let stage = error.stage().map_or("protocol", Stage::name);
+        Self { address: Arc::clone(address), stage, cause: with_sources(error).into() }
+    }
+
+    pub(crate) fn not_served(address: &Arc<str>, api: ApiKey) -> Self {
+        let cause = format!("{address} does not serve {} in a version known here", api.name()).into();
+        Self { address: Arc::clone(address), stage: Stage::Protocol.name(), cause }
+    }
+}
+
+/// An error and what it came from, in one sentence.
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some errors print their source themselves.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }
 
 impl std::error::Error for Unreachable {}

@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+mod accumulator;
 mod builder;
 pub mod config;
 mod delivery;
@@ -21,12 +22,17 @@ pub mod error;
 pub mod fate;
 mod linger;
 mod memory;
+mod metadata;
+pub mod metrics;
 mod partition;
 mod partitioner;
 mod producer;
 mod record;
+mod sender;
+mod shared;
 mod stats;
 mod sync;
+mod topic;
 
 pub use builder::Builder;
 pub use config::{Acks, Config, ConfigError, Linger, OnFailure, Partitioner};

@@ -86,7 +86,19 @@ impl Memory {
     }
 }
 
+impl Memory {
+    /// Makes a grant of bytes that are charged already.
+    pub(crate) const fn granted(&self, bytes: usize) -> Grant<'_> {
+        Grant { memory: self, bytes }
+    }
+}
+
 impl Grant<'_> {
+    /// The bytes stay charged; who calls this gives them back.
+    pub(crate) fn into_bytes(mut self) -> usize {
+        std::mem::take(&mut self.bytes)
+    }
+
     /// Takes `bytes` from what was granted, as far as it goes, and charges the rest anew. All or nothing.
     pub(crate) fn take(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);

@@ -1,22 +1,48 @@
-//! The handles a caller holds.
+//! The handles that callers hold.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use gapless_common::records::HEADER_SIZE;
 use gapless_common::seam::Seams;
+use gapless_common::types::PartitionId;
 
+use crate::accumulator::Partition;
 use crate::builder::Builder;
 use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::error::{BuildError, FlushError, Rejection, ResumeError, SendError, Unreachable};
-use crate::fate::{Halt, Resume};
+use crate::fate::{Cause, Halt, Resume};
+use crate::memory::Grant;
 use crate::record::{Record, RecordView};
+use crate::shared::Shared;
 use crate::stats::Stats;
+use crate::topic::{Leave, Step, TopicState};
+use crate::{metadata, sender};
 
-/// A producer. Clones share everything.
+/// Bytes of a batch for which a task that rolls it lets others run: one unit of Tokio's cooperative budget each.
+const BYTES_PER_BUDGET: usize = 64 * 1024;
+/// The most units at once: so many are left of a fresh budget for the rest of the task.
+const BUDGET_MAX: usize = 64;
+
+/// A producer. Clones share everything: connections, memory, and the order of records.
+///
+/// Dropping the last handle (topic handles included) is [`Producer::close`] without waiting: what is not acknowledged ends
+/// as not written or unknown.
 #[derive(Clone)]
 pub struct Producer {
-    never: std::convert::Infallible,
+    handle: Arc<Handle>,
+}
+
+/// Ends the producer when the last of its handles goes.
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.end(Cause::Closed);
+    }
 }
 
 impl Producer {
@@ -26,119 +52,208 @@ impl Producer {
         Builder::new()
     }
 
-    pub(crate) async fn start(_config: Config, _seams: Seams) -> Result<Self, BuildError> {
-        Err(BuildError::Unreachable(Unreachable { after: Duration::ZERO, attempts: vec![], named_by: None }))
+    pub(crate) async fn start(config: Config, seams: Seams) -> Result<Self, BuildError> {
+        let idempotent = config.is_idempotent();
+        let patience = config.metadata_timeout;
+        let shared = Shared::new(config, seams);
+        // From here on dropping the future ends what it has begun.
+        let producer = Self { handle: Arc::new(Handle { shared: Arc::clone(&shared) }) };
+        if idempotent {
+            shared.wants.identity();
+        }
+        let (nowhere, _) = shared.link(None);
+        shared.seams.spawner.spawn(sender::run(Arc::clone(&shared), nowhere));
+        shared.seams.spawner.spawn(metadata::run(Arc::clone(&shared)));
+        let ready = async {
+            loop {
+                let progress = shared.progress();
+                let mut progress = std::pin::pin!(progress);
+                progress.as_mut().enable();
+                if let Some(error) = shared.identity_refused() {
+                    return Err(BuildError::from(error));
+                }
+                if shared.was_reached() && (!idempotent || shared.has_identity()) {
+                    return Ok(());
+                }
+                progress.await;
+            }
+        };
+        match tokio::time::timeout(patience, ready).await {
+            Ok(result) => result?,
+            // A broker that is there, but gives no producer id yet (it loads its state), will do so.
+            Err(_) if shared.was_reached() => {}
+            Err(_) => return Err(shared.unreachable(patience).into()),
+        }
+        Ok(producer)
     }
 
-    /// Admits a record, waiting for room in the buffer and for what is not known of its topic.
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
+    /// Admits a record, waiting for room in the buffer, and for the topic's partitions if they are not known.
+    ///
+    /// The order of records is the order of admission, which is the last thing this does: a future dropped before it was
+    /// ready has sent nothing. The returned delivery tells what becomes of the record; dropping it changes nothing.
     ///
     /// # Errors
-    /// The record is given back.
+    /// The record, given back with the reason: the partition is halted, the topic cannot be used or is not known within
+    /// `metadata_timeout`, the record is larger than `batch_size`, the producer is closed.
     pub async fn send(&self, record: Record) -> Result<Delivery, SendError> {
-        drop(record);
-        match self.never {}
+        let shared = self.shared();
+        let topic = shared.topic(record.topic());
+        let attempt = |grant: Option<&mut Grant<'_>>, leave: Leave| {
+            record.with_view(|view| topic.step(shared, view, grant, leave))
+        };
+        match admit(shared, &topic, attempt).await {
+            Ok(delivery) => Ok(delivery),
+            Err(reason) => Err(SendError { record: Box::new(record), reason }),
+        }
     }
 
     /// Admits a record if that needs no waiting.
     ///
     /// # Errors
-    /// The record is given back.
+    /// The record, given back with the reason: as [`Producer::send`], or the buffer is full, or the topic's partitions are
+    /// not known yet.
     pub fn try_send(&self, record: Record) -> Result<Delivery, SendError> {
-        drop(record);
-        match self.never {}
+        let shared = self.shared();
+        let topic = shared.topic(record.topic());
+        let step = record.with_view(|view| topic.step(shared, view, None, Leave::Roll));
+        conclude(step, shared, &topic).map_err(|reason| SendError { record: Box::new(record), reason })
     }
 
-    /// A handle to one topic that spares the look-up, and takes borrowed records.
+    /// Waits for room for one record of up to `size` bytes (key, value and headers together) to `topic`: for callers who need
+    /// to know whether a record was admitted when their task may be cancelled at any moment.
+    ///
+    /// # Errors
+    /// As [`Producer::send`], as far as it does not depend on the record.
+    pub async fn reserve(&self, topic: &str, size: usize) -> Result<Permit, Rejection> {
+        self.topic(topic).reserve(size).await
+    }
+
+    /// A handle to one topic: spares the look-up for each record, and takes records whose bytes the caller keeps.
     #[must_use]
-    pub fn topic(&self, _name: &str) -> Topic {
-        match self.never {}
+    pub fn topic(&self, name: &str) -> Topic {
+        Topic { state: self.shared().topic(name), handle: Arc::clone(&self.handle) }
     }
 
-    /// Waits until everything admitted before has its fate. Changes no state.
+    /// Waits until everything admitted before has its fate, without lingering. Changes no state.
     ///
     /// # Errors
-    /// Time is up, or partitions are halted.
-    pub async fn flush(&self, _time_limit: Duration) -> Result<(), FlushError> {
-        match self.never {}
+    /// Partitions are halted (again at each call, until they are resumed), or time is up.
+    pub async fn flush(&self, time_limit: Duration) -> Result<(), FlushError> {
+        flush(self.shared(), time_limit).await
     }
 
-    /// Takes no more records; waits as `flush` does; then ends whatever is left: the unsent is not written, the sent
-    /// unknown.
+    /// Takes no more records, waits as [`Producer::flush`] does, and then ends what is left: what was never sent is not
+    /// written, what was sent and not answered is unknown.
     ///
     /// # Errors
-    /// As `flush`.
-    pub async fn close(&self, _time_limit: Duration) -> Result<(), FlushError> {
-        match self.never {}
+    /// As [`Producer::flush`]. The producer is closed all the same.
+    pub async fn close(&self, time_limit: Duration) -> Result<(), FlushError> {
+        let shared = self.shared();
+        shared.shut();
+        let result = flush(shared, time_limit).await;
+        shared.end(Cause::Closed);
+        result
     }
 
-    /// Lets a halted partition go on.
+    /// Lets a halted partition go on. `generation` is that of the [`Halt`] that the caller has seen.
     ///
     /// # Errors
-    /// It is not halted, or in another generation.
+    /// It is not halted, or by now in another generation.
     pub async fn resume(
         &self,
-        _topic: &str,
-        _partition: i32,
-        _generation: u64,
-        _how: Resume,
+        topic: &str,
+        partition: i32,
+        generation: u64,
+        how: Resume,
     ) -> Result<(), ResumeError> {
-        match self.never {}
+        let Resume::Skip = how;
+        let shared = self.shared();
+        let topic = shared.topic(topic);
+        let number = u32::try_from(partition).ok();
+        match number.and_then(|number| topic.known_partition(number)) {
+            Some(found) => found.resume(generation, shared),
+            None => Err(ResumeError::NotHalted {
+                topic: Arc::clone(&topic.name),
+                partition: PartitionId(partition),
+            }),
+        }
     }
 
     /// Partitions that are halted.
     #[must_use]
     pub fn halts(&self) -> Vec<Arc<Halt>> {
-        match self.never {}
+        self.shared().all_partitions().iter().filter_map(|partition| partition.halt()).collect()
     }
 
-    /// Brokers that are needed now and were never reached since they are needed: `after` says for how long.
+    /// Brokers that records wait for and that could never be reached; `after` says for how long that has been tried. `None`
+    /// while there is no such broker. A caller that does not want to wait for the delivery timeout looks here.
     #[must_use]
     pub fn unreachable(&self) -> Option<Unreachable> {
-        match self.never {}
+        self.shared().never_reached()
     }
 
     /// Running totals.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        match self.never {}
+        let shared = self.shared();
+        let admitted = shared.all_partitions().iter().map(|partition| partition.admitted()).sum();
+        shared.totals.snapshot(admitted, shared.config.batch_size)
     }
 
     /// The settings in force.
     #[must_use]
     pub fn config(&self) -> &Config {
-        match self.never {}
+        &self.handle.shared.config
     }
 }
 
-/// A handle to one topic.
+/// A handle to one topic of a [`Producer`].
 #[derive(Clone)]
 pub struct Topic {
-    never: std::convert::Infallible,
+    state: Arc<TopicState>,
+    handle: Arc<Handle>,
 }
 
 impl Topic {
-    /// Admits a record whose bytes the caller keeps, waiting for room.
+    /// Admits a record whose bytes the caller keeps: the cost is one copy of them. Otherwise as [`Producer::send`].
     ///
     /// # Errors
     /// Why it was not admitted.
-    pub async fn send(&self, _record: RecordView<'_>) -> Result<Delivery, Rejection> {
-        match self.never {}
+    pub async fn send(&self, record: RecordView<'_>) -> Result<Delivery, Rejection> {
+        let shared = &self.handle.shared;
+        admit(shared, &self.state, |grant, leave| self.state.step(shared, &record, grant, leave)).await
     }
 
     /// Admits a record if that needs no waiting.
     ///
     /// # Errors
     /// Why it was not admitted.
-    pub fn try_send(&self, _record: RecordView<'_>) -> Result<Delivery, Rejection> {
-        match self.never {}
+    pub fn try_send(&self, record: RecordView<'_>) -> Result<Delivery, Rejection> {
+        let shared = &self.handle.shared;
+        conclude(self.state.step(shared, &record, None, Leave::Roll), shared, &self.state)
     }
 
-    /// Waits for room for a record of up to `size` bytes (key, value and headers together).
+    /// Waits for room for one record of up to `size` bytes, key, value and headers together.
     ///
     /// # Errors
     /// Why there will be none.
-    pub async fn reserve(&self, _size: usize) -> Result<Permit, Rejection> {
-        match self.never {}
+    pub async fn reserve(&self, size: usize) -> Result<Permit, Rejection> {
+        let shared = &self.handle.shared;
+        if self.state.count().is_none() {
+            self.state.known(shared).await?;
+        }
+        let limit = shared.config.batch_size;
+        // Either the open batch grows by this, or a new one begins with it.
+        let needed = size.saturating_add(PERMIT_MARGIN);
+        if needed > limit {
+            return Err(Rejection::TooLarge { size: needed, limit });
+        }
+        let grant = shared.memory.charge(needed, || shared.ring_all()).await.ok_or(Rejection::Closed)?;
+        Ok(Permit { topic: self.clone(), size, charged: grant.into_bytes() })
     }
 
     /// How many partitions it has; waits until that is known.
@@ -146,13 +261,29 @@ impl Topic {
     /// # Errors
     /// Why it will not be known.
     pub async fn partition_count(&self) -> Result<u32, Rejection> {
-        match self.never {}
+        if let Some(count) = self.state.count() {
+            return Ok(count);
+        }
+        self.state.known(&self.handle.shared).await?;
+        self.state.count().ok_or(Rejection::Closed)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.state.name
     }
 }
 
-/// Room for one record.
+/// What a batch and the lengths around one record take at most beyond key, value and headers, with room for a few headers.
+const PERMIT_MARGIN: usize = HEADER_SIZE + 256;
+
+/// Room for one record, kept until it is used or dropped.
 pub struct Permit {
-    never: std::convert::Infallible,
+    topic: Topic,
+    size: usize,
+    /// Bytes charged for it.
+    charged: usize,
 }
 
 impl Permit {
@@ -160,7 +291,106 @@ impl Permit {
     ///
     /// # Errors
     /// The partition is halted, the producer closed, or the record larger than what was reserved.
-    pub fn send(self, _record: RecordView<'_>) -> Result<Delivery, Rejection> {
-        match self.never {}
+    pub fn send(mut self, record: RecordView<'_>) -> Result<Delivery, Rejection> {
+        let (shared, state) = (&self.topic.handle.shared, &self.topic.state);
+        let size = record.content_size();
+        if size > self.size || record.encoded_size() > self.charged {
+            return Err(Rejection::ReservationTooSmall { size, reserved: self.size });
+        }
+        let mut grant = shared.memory.granted(std::mem::take(&mut self.charged));
+        conclude(state.step(shared, &record, Some(&mut grant), Leave::All), shared, state)
     }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.charged > 0 {
+            self.topic.handle.shared.memory.release(self.charged);
+        }
+    }
+}
+
+/// Admits a record. The first attempt, which almost always succeeds, makes no future of its own.
+async fn admit(
+    shared: &Shared,
+    topic: &TopicState,
+    mut attempt: impl FnMut(Option<&mut Grant<'_>>, Leave) -> Step,
+) -> Result<Delivery, Rejection> {
+    let mut step = attempt(None, Leave::Nothing);
+    let mut grant: Option<Grant<'_>> = None;
+    let mut leave = Leave::Nothing;
+    loop {
+        match step {
+            Step::Admitted(delivery) => return Ok(delivery),
+            Step::Rejected(reason) => return Err(reason),
+            Step::NeedsTopic => topic.known(shared).await?,
+            Step::NeedsMemory(bytes) => {
+                // What was granted before and did not suffice goes back first.
+                drop(grant.take());
+                let granted = shared.memory.charge(bytes, || shared.ring_all()).await;
+                grant = Some(granted.ok_or(Rejection::Closed)?);
+            }
+            Step::Rolls => {
+                // A task that sends in a loop never waits while there is room; so it must let the sender run.
+                for _ in 0..(shared.config.batch_size / BYTES_PER_BUDGET).clamp(1, BUDGET_MAX) {
+                    tokio::task::coop::consume_budget().await;
+                }
+                leave = Leave::Roll;
+            }
+        }
+        step = attempt(grant.as_mut(), leave);
+    }
+}
+
+/// The result of an attempt that was not to wait.
+fn conclude(step: Step, shared: &Shared, topic: &TopicState) -> Result<Delivery, Rejection> {
+    match step {
+        Step::Admitted(delivery) => Ok(delivery),
+        Step::Rejected(reason) => Err(reason),
+        Step::NeedsTopic => {
+            shared.wants.topic(&topic.name);
+            Err(Rejection::NotYetKnown { topic: Arc::clone(&topic.name) })
+        }
+        Step::NeedsMemory(needed) => Err(Rejection::Full { needed, limit: shared.memory.limit() }),
+        // Not with leave to roll.
+        Step::Rolls => {
+            Err(Rejection::Full { needed: shared.config.batch_size, limit: shared.memory.limit() })
+        }
+    }
+}
+
+async fn flush(shared: &Shared, time_limit: Duration) -> Result<(), FlushError> {
+    let _hurry = shared.hurry();
+    let mut waiting: Vec<(Arc<Partition>, u64)> = shared
+        .all_partitions()
+        .into_iter()
+        .map(|partition| {
+            let admitted = partition.admitted();
+            (partition, admitted)
+        })
+        .collect();
+    let all = async {
+        loop {
+            let progress = shared.progress();
+            let mut progress = std::pin::pin!(progress);
+            progress.as_mut().enable();
+            waiting.retain(|(partition, admitted)| partition.resolved() < *admitted);
+            if waiting.is_empty() {
+                return;
+            }
+            progress.await;
+        }
+    };
+    let in_time = tokio::time::timeout(time_limit, all).await.is_ok();
+    let halts: Vec<Arc<Halt>> =
+        shared.all_partitions().iter().filter_map(|partition| partition.halt()).collect();
+    if !halts.is_empty() {
+        return Err(FlushError::Halted(halts));
+    }
+    if in_time {
+        return Ok(());
+    }
+    let records =
+        waiting.iter().map(|(partition, admitted)| admitted.saturating_sub(partition.resolved())).sum();
+    Err(FlushError::Timeout { records, after: time_limit })
 }

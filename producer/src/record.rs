@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gapless_common::records::{HeaderRef, RecordRef};
+use gapless_common::records::{HeaderRef, OpenBatch, RecordRef};
 use gapless_common::types::PartitionId;
 
 /// A record that owns its bytes. Cloning shares them.
@@ -200,6 +200,18 @@ impl<'a> RecordView<'a> {
     /// What the batch encodes, with the timestamp settled.
     pub(crate) const fn at(&self, timestamp_ms: i64) -> RecordRef<'a> {
         RecordRef { timestamp_ms, key: self.key, value: self.value, headers: self.headers }
+    }
+
+    /// Bytes of key, value and headers.
+    pub(crate) fn content_size(&self) -> usize {
+        let len = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        let headers = self.headers.iter().map(|header| header.key.len() + len(header.value));
+        len(self.key) + len(self.value) + headers.sum::<usize>()
+    }
+
+    /// Bytes of a batch that holds it alone.
+    pub(crate) fn encoded_size(&self) -> usize {
+        OpenBatch::encoded_size_of(&self.at(0))
     }
 }
 

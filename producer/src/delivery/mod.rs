@@ -198,31 +198,22 @@ impl Resolver {
         self.batch.cell.resolve(outcome);
     }
 
-    /// One resolver for each part, when these records are split into parts of so many.
-    pub(crate) fn split(mut self, counts: &[u32]) -> Vec<Self> {
+    /// Two resolvers, when these records are split into `first_count` and the rest.
+    pub(crate) fn split(mut self, first_count: u32) -> [Self; 2] {
         let gathered = self
             .gathered
             .take()
             .unwrap_or_else(|| Arc::new(Mutex::new(Gathered { missing: 1, fates: Vec::new() })));
-        {
-            let mut gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
-            // This one part becomes so many.
-            gathered.missing = (gathered.missing + counts.len()).saturating_sub(1);
-        }
+        // This one part becomes two.
+        gathered.lock().unwrap_or_else(PoisonError::into_inner).missing += 1;
         self.done = true;
-        let mut first = self.first;
-        let mut parts = Vec::with_capacity(counts.len());
-        for count in counts {
-            parts.push(Self {
-                batch: Arc::clone(&self.batch),
-                first,
-                gathered: Some(Arc::clone(&gathered)),
-                sent: self.sent,
-                done: false,
-            });
-            first += count;
-        }
-        parts
+        [self.first, self.first + first_count].map(|first| Self {
+            batch: Arc::clone(&self.batch),
+            first,
+            gathered: Some(Arc::clone(&gathered)),
+            sent: self.sent,
+            done: false,
+        })
     }
 }
 

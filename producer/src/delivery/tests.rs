@@ -70,11 +70,10 @@ fn one_delivery_answers_for_those_behind_it_in_its_batch() {
 #[test]
 fn parts_of_a_split_batch_have_fates_of_their_own() {
     let (resolver, deliveries) = batch(10);
-    let mut halves = resolver.split(&[5, 5]);
-    let second = halves.pop().unwrap();
-    let mut quarters = halves.pop().unwrap().split(&[2, 3]);
-    quarters.pop().unwrap().resolve(acked(102));
-    quarters.pop().unwrap().resolve(acked(100));
+    let [first, second] = resolver.split(5);
+    let [one, other] = first.split(2);
+    other.resolve(acked(102));
+    one.resolve(acked(100));
     assert_eq!(offset(&deliveries[0]), None, "not before all parts are known");
     second.resolve(Fate::NotWritten(Arc::new(Cause::Closed)));
     let offsets: Vec<Option<i64>> = deliveries.iter().map(offset).collect();

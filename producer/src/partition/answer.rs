@@ -245,9 +245,8 @@ impl<B: Batch> Machine<B> {
                 return self.refused_for_good(oldest, refusal, moment, effects);
             }
         };
-        let mut at = at;
         let mut first = first;
-        for batch in halves {
+        for (at, batch) in (at..).zip(halves) {
             let records = batch.records();
             let half = Entry {
                 batch,
@@ -260,7 +259,6 @@ impl<B: Batch> Machine<B> {
             };
             self.queue.insert(at, half);
             first = first.map(|sequence| sequence.plus(records));
-            at += 1;
         }
         self.rewind(Retry::Split, effects);
     }

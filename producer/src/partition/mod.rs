@@ -44,6 +44,9 @@ pub(crate) trait Batch: Sized {
     /// How many records it holds; at least one.
     fn records(&self) -> u32;
 
+    /// Bytes it takes in a request.
+    fn size(&self) -> usize;
+
     /// When its oldest record was admitted.
     fn admitted(&self) -> Instant;
 
@@ -232,18 +235,33 @@ impl<B: Batch> Machine<B> {
         }
     }
 
-    /// Batches that were handed over and have no fate yet.
+    /// No batch is in its hands.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
+    /// Size of the next batch to be sent among those it holds.
+    pub(crate) fn held_size(&self) -> Option<usize> {
+        self.next_to_send().and_then(|at| self.queue.get(at)).map(|entry| entry.batch.size())
+    }
+
+    /// When the oldest record in its hands was admitted.
+    pub(crate) fn oldest_admitted(&self) -> Option<Instant> {
+        self.queue.front().map(|entry| entry.batch.admitted())
+    }
+
+    /// Something may be sent on some connection: [`Machine::next`] knows more.
+    pub(crate) fn may_send(&self) -> bool {
+        match self.state {
+            State::Probe => self.in_flight == 0,
+            State::Flowing => self.in_flight < self.rules.max_in_flight,
+            State::Rewind | State::Draining { .. } | State::Halted | State::Closed => false,
+        }
+    }
+
     /// What may be sent on `connection` now.
     pub(crate) fn next(&self, connection: ConnectionId, now: Instant) -> Next {
-        if !matches!(self.state, State::Probe | State::Flowing) {
-            return Next::Nothing;
-        }
-        let limit = if self.is_probing(connection) { 1 } else { self.rules.max_in_flight };
-        if self.in_flight >= limit {
+        if !self.may_send() || (self.is_probing(connection) && self.in_flight > 0) {
             return Next::Nothing;
         }
         if let Some(not_before) = self.not_before.filter(|at| *at > now) {

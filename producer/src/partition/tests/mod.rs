@@ -23,6 +23,10 @@ impl Batch for Numbers {
         u32::try_from(self.records.len()).unwrap()
     }
 
+    fn size(&self) -> usize {
+        self.records.len()
+    }
+
     fn admitted(&self) -> Instant {
         self.admitted
     }

@@ -1,0 +1,188 @@
+//! A Produce request: put together from batches of several partitions, and taken apart again when its answer comes.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use gapless_common::channel::{ChannelDeath, Pending};
+use gapless_common::protocol::RecordData;
+use gapless_common::protocol::messages::produce::{PartitionData, PartitionResponse, TopicData};
+use gapless_common::protocol::messages::{ProduceRequest, ProduceResponse};
+use gapless_common::types::{Offset, PartitionId};
+use tokio::time::Instant;
+
+use crate::accumulator::Partition;
+use crate::config::Acks;
+use crate::partition::{Answer, Refusal, Ticket};
+use crate::shared::Shared;
+
+/// Bytes of batches after which no further one joins a request: larger requests are no cheaper by the byte, and their
+/// last batch would wait for the first. One batch may be larger.
+pub(super) const REQUEST_SIZE: usize = 4 * 1024 * 1024;
+
+/// One batch in a request.
+pub(super) struct Part {
+    pub(super) partition: Arc<Partition>,
+    pub(super) ticket: Ticket,
+}
+
+/// Batches that go out together.
+#[derive(Default)]
+pub(super) struct Draft {
+    parts: Vec<(Part, Bytes)>,
+    pub(super) size: usize,
+    /// At least one batch is full or was sent before.
+    pub(super) has_full: bool,
+    pub(super) has_retry: bool,
+}
+
+impl Draft {
+    pub(super) fn add(&mut self, part: Part, bytes: Bytes) {
+        self.size += bytes.len();
+        self.parts.push((part, bytes));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The request, and the parts in its order.
+    pub(super) fn finish(mut self, acks: Acks, timeout: Duration) -> (ProduceRequest, Vec<Part>) {
+        // A request names each topic once.
+        self.parts.sort_by(|(a, _), (b, _)| a.partition.name.cmp(&b.partition.name));
+        let mut topic_data: Vec<TopicData> = Vec::new();
+        let mut parts = Vec::with_capacity(self.parts.len());
+        let mut topic: Option<Arc<str>> = None;
+        for (part, bytes) in self.parts {
+            let name = &part.partition.name;
+            let data = PartitionData { index: name.partition.0, records: Some(RecordData::Memory(bytes)) };
+            match topic_data.last_mut() {
+                Some(last) if topic.as_ref() == Some(&name.topic) => last.partition_data.push(data),
+                _ => {
+                    topic = Some(Arc::clone(&name.topic));
+                    topic_data
+                        .push(TopicData { name: name.topic.as_ref().into(), partition_data: vec![data] });
+                }
+            }
+            parts.push(part);
+        }
+        let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        (ProduceRequest { transactional_id: None, acks: acks.wire(), timeout_ms, topic_data }, parts)
+    }
+}
+
+/// What an attempt waits for.
+pub(super) enum Wait {
+    Response(Pending<ProduceResponse>),
+    /// With `acks` 0: that it was written to the connection.
+    Written(Pending<()>),
+}
+
+/// An answer, or what the connection died of. `None`: there is no response, the request was written.
+pub(super) type Answered = Result<Option<ProduceResponse>, Arc<ChannelDeath>>;
+
+/// A request under way.
+pub(super) struct InFlight {
+    pub(super) wait: Wait,
+    pub(super) answer: Option<Answered>,
+    pub(super) parts: Vec<Part>,
+    pub(super) sent: Instant,
+    /// Made only of unfilled batches.
+    pub(super) unfilled: bool,
+    pub(super) has_retry: bool,
+}
+
+impl InFlight {
+    /// Ready when [`InFlight::take_answer`] has something to give.
+    pub(super) fn poll_answered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.answer.is_none() {
+            self.answer = Some(std::task::ready!(match &mut self.wait {
+                Wait::Response(pending) => Pin::new(pending).poll(cx).map_ok(Some),
+                Wait::Written(pending) => Pin::new(pending).poll(cx).map_ok(|()| None),
+            }));
+        }
+        Poll::Ready(())
+    }
+
+    /// The answer, if it is here.
+    pub(super) fn take_answer(&mut self) -> Option<Answered> {
+        // Without regard to the task's budget: what is here must not look as if it were not.
+        let look = std::future::poll_fn(|cx| self.poll_answered(cx));
+        tokio::task::coop::unconstrained(look).now_or_never()?;
+        self.answer.take()
+    }
+}
+
+/// Gives each part what `answer` says of it. When a deadline came closer, the closest.
+pub(super) fn answer_all(
+    parts: Vec<Part>,
+    mut answer: impl FnMut(usize, &Part) -> Answer,
+    shared: &Shared,
+) -> Option<Instant> {
+    let mut closest: Option<Instant> = None;
+    for (at, part) in parts.into_iter().enumerate() {
+        let answer = answer(at, &part);
+        if let Some(deadline) = part.partition.answer(part.ticket, answer, shared) {
+            closest = Some(closest.map_or(deadline, |closest| closest.min(deadline)));
+        }
+    }
+    closest
+}
+
+/// The parts of a response, by the order of their request.
+pub(super) struct Responses<'a>(Vec<(&'a str, &'a PartitionResponse)>);
+
+impl<'a> Responses<'a> {
+    pub(super) fn of(response: &'a ProduceResponse) -> Self {
+        Self(
+            response
+                .responses
+                .iter()
+                .flat_map(|topic| {
+                    topic.partition_responses.iter().map(|partition| (topic.name.as_str(), partition))
+                })
+                .collect(),
+        )
+    }
+
+    /// The answer to the part at this position of the request: brokers keep the order, as a rule.
+    pub(super) fn find(
+        &self,
+        at: usize,
+        topic: &str,
+        partition: PartitionId,
+    ) -> Option<&'a PartitionResponse> {
+        let fits = |candidate: &&(&str, &PartitionResponse)| {
+            candidate.0 == topic && candidate.1.index == partition.0
+        };
+        self.0.get(at).filter(fits).or_else(|| self.0.iter().find(fits)).map(|(_, found)| *found)
+    }
+}
+
+/// What the broker says, in the machine's words.
+pub(super) fn translate(response: &PartitionResponse) -> Answer {
+    let known = |value: i64| (value >= 0).then_some(value);
+    if response.error_code.is_ok() {
+        return Answer::Acked {
+            base: known(response.base_offset).map(Offset),
+            append_time_ms: known(response.log_append_time_ms),
+        };
+    }
+    let spoilt = response.record_errors.iter().find_map(|error| {
+        let text = error.batch_index_error_message.as_ref()?;
+        Some(format!("record {} of the batch: {text}", error.batch_index))
+    });
+    let message = response.error_message.as_ref().filter(|text| !text.is_empty()).map(ToString::to_string);
+    let message = match (message, spoilt) {
+        (Some(message), Some(spoilt)) => Some(format!("{message} ({spoilt})")),
+        (message, spoilt) => message.or(spoilt),
+    };
+    Answer::Refused(Refusal {
+        code: response.error_code,
+        message: message.map(Into::into),
+        log_start: known(response.log_start_offset).map(Offset),
+    })
+}
