@@ -8,7 +8,7 @@ use gapless_common::{
 };
 
 use super::segment::Segment;
-use super::walk::Found;
+use super::walk::{BadBatch, Found};
 use super::{PartitionLog, ReadError, StorageError};
 use crate::storage::{FileRange, read_exact_at};
 
@@ -62,7 +62,12 @@ impl PartitionLog {
     ) -> Result<Option<FileRange>, ReadError> {
         let found = segment.find(from, self.leader_epoch).await;
         let found = found.map_err(|bad| ReadError::Storage(self.quarantine(segment, &bad)))?;
-        let Some((first, mut walk)) = found else { return Ok(None) };
+        let Some((first, mut walk)) = found else {
+            // The next segment begins behind it, and the watermark has passed it.
+            let why = format!("the segment ends before offset {from}");
+            let bad = BadBatch { offset: from, position: segment.size(), why };
+            return Err(ReadError::Storage(self.quarantine(segment, &bad)));
+        };
         let fits = |end: u64| end - first.position <= max_bytes as u64;
         if first.header.next_offset() > limit || !(at_least_one || fits(first.end())) {
             return Ok(None);
@@ -183,7 +188,7 @@ impl PartitionLog {
             return Ok(Some((header.base_offset.max(log_start), header.max_timestamp)));
         }
         let bad = |why: String| {
-            let bad = super::walk::BadBatch { offset: header.base_offset, position: found.position, why };
+            let bad = BadBatch { offset: header.base_offset, position: found.position, why };
             self.quarantine(segment, &bad)
         };
         let bytes = read_exact_at(&*segment.file, found.position, header.total_size())

@@ -191,6 +191,24 @@ async fn what_arrives_during_a_flush_forms_the_next_group() {
 }
 
 #[tokio::test]
+async fn a_slow_flush_holds_up_nobody_else() {
+    let slow_rig = Rig::new(Durability::Fsync).await;
+    let slow = slow_rig.create().await;
+    // Another disk, the same flusher.
+    let mut quick_rig = Rig::new(Durability::Fsync).await;
+    quick_rig.environment.flusher = slow_rig.environment.flusher.clone();
+    let quick = quick_rig.create().await;
+    Faults::set(&slow_rig.faults.flush_held, true);
+    let stuck = append(&slow, &batch(None, 0, &["0"])).await.unwrap();
+    for sent in &numbered_batches(0, 20, 1) {
+        append_durably(&quick, sent).await;
+    }
+    assert_eq!(slow.high_watermark(), Offset(0));
+    slow_rig.faults.release_flushes();
+    slow.wait_durable(stuck.durable_when).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_failed_flush_is_final() {
     let mut rig = Rig::new(Durability::Fsync).await;
     let log = rig.create().await;

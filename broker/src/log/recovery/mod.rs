@@ -18,7 +18,7 @@ use self::verdict::{Boot, Evidence, Verdict, judge};
 use super::append::Appender;
 use super::epochs::LeaderEpochs;
 use super::partition::{PartitionLog, Start};
-use super::segment::{Contents, Segment, create_over, segment_path};
+use super::segment::{Contents, Segment, segment_path};
 use super::sequencer::Sequencer;
 use super::state_file::StateFile;
 use super::{LogConfig, LogEnvironment, OpenError, Site};
@@ -50,21 +50,10 @@ impl PartitionLog {
         leader_epoch: LeaderEpoch,
     ) -> Result<Arc<Self>, OpenError> {
         let failed = open_error(&site, "create");
-        environment.files.create_dir(&site.directory).await.map_err(failed)?;
-        Self::begin(environment, site, config, leader_epoch).await
-    }
-
-    /// The files of a log that never held anything.
-    async fn begin(
-        environment: &LogEnvironment,
-        site: Site,
-        config: LogConfig,
-        leader_epoch: LeaderEpoch,
-    ) -> Result<Arc<Self>, OpenError> {
-        let failed = open_error(&site, "create");
+        environment.files.create_dir(&site.directory).await.map_err(&failed)?;
         let (files, start) = (&*environment.files, Offset(0));
-        let file = create_over(files, &segment_path(&site.directory, start)).await.map_err(&failed)?;
-        // Last, since it says that the segment was there. It syncs the directory, and so makes both names durable.
+        let file = files.create(&segment_path(&site.directory, start)).await.map_err(&failed)?;
+        // Syncs the directory, and so makes the segment's name durable too.
         let state = StateFile::new(start, &LeaderEpochs::default());
         state.write(files, &site.directory).await.map_err(|error| failed(io::Error::other(error)))?;
         let active = Arc::new(Segment::new(start, file, Contents::default()));
@@ -82,11 +71,12 @@ impl PartitionLog {
         Ok(Self::new(environment, site, config, leader_epoch, start))
     }
 
-    /// Opens the log of a partition that exists, after a clean stop, a crash or a power loss. `leader_epoch` is the one
-    /// in force from now on. Whatever is wrong inside, the log opens, offline or quarantined if need be.
+    /// Opens the log of a partition whose creation was finished, after a clean stop, a crash or a power loss.
+    /// `leader_epoch` is the one in force from now on. Whatever is wrong inside or missing, the log opens, offline or
+    /// quarantined if need be.
     ///
     /// # Errors
-    /// When its directory or its files cannot be opened at all.
+    /// When its directory or its files are there and cannot be opened.
     pub async fn open(
         environment: &LogEnvironment,
         site: Site,
@@ -96,18 +86,15 @@ impl PartitionLog {
     ) -> Result<(Arc<Self>, RecoveryReport), OpenError> {
         let failed = open_error(&site, "open");
         let files = &*environment.files;
-        let bases: Vec<Offset> = (files.list(&site.directory).await.map_err(&failed)?.iter())
-            .filter(|entry| !entry.is_dir)
+        let entries = match files.list(&site.directory).await {
+            // Lost, with all that was in it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            other => other.map_err(&failed)?,
+        };
+        let bases: Vec<Offset> = (entries.iter().filter(|entry| !entry.is_dir))
             .filter_map(|entry| Segment::parse_name(&entry.name))
             .collect();
-        let (state_file, was_created) = read_state(files, &site).await;
-        if bases.is_empty() && !was_created {
-            // Its creation was never finished, so nobody was told of it.
-            return Ok((
-                Self::begin(environment, site, config, leader_epoch).await?,
-                RecoveryReport::default(),
-            ));
-        }
+        let state_file = read_state(files, &site).await;
         let start = bases.first().copied().unwrap_or(Offset(0));
         let mut replay = Replay::new(start, leader_epoch, config.producers_max);
         let mut found = Vec::with_capacity(bases.len());
@@ -226,16 +213,13 @@ impl Recovered {
     }
 }
 
-/// The state file, if there is one that can be believed; and whether there is one at all.
-async fn read_state(files: &dyn Files, site: &Site) -> (Option<StateFile>, bool) {
+/// The state file, if there is one that can be believed.
+async fn read_state(files: &dyn Files, site: &Site) -> Option<StateFile> {
     match StateFile::read(files, &site.directory).await {
-        Ok(state) => {
-            let was_created = state.is_some();
-            (state, was_created)
-        }
+        Ok(state) => state,
         Err(error) => {
             tracing::warn!("partition {site}: {error}; it is rebuilt from the log");
-            (None, true)
+            None
         }
     }
 }
@@ -245,5 +229,7 @@ fn open_error(site: &Site, step: &'static str) -> impl Fn(io::Error) -> OpenErro
     move |source| OpenError { step, path: path.clone(), source }
 }
 
+#[cfg(test)]
+mod power_loss_tests;
 #[cfg(test)]
 mod tests;

@@ -255,18 +255,17 @@ async fn an_index_that_lies_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_creation_that_was_cut_short_is_finished() {
-    for with_segment in [false, true] {
+async fn an_empty_or_missing_directory_is_a_loss_and_not_an_empty_partition() {
+    for with_directory in [true, false] {
         let mut rig = Rig::new(Durability::Fsync).await;
-        rig.plain().create_dir(Path::new(PARTITION)).await.unwrap();
-        if with_segment {
-            rig.plain().create(&Path::new(PARTITION).join(segment(0))).await.unwrap();
+        if with_directory {
+            rig.plain().create_dir(Path::new(PARTITION)).await.unwrap();
         }
-        let (log, _) = rig.reopen(Boot::Other).await;
-        assert_eq!((log.state(), log.end_offset(), log.segment_count()), (State::Online, Offset(0), 1));
-        append_durably(&log, &batch(Some((7, 0)), 0, &["0"])).await;
-        let (log, _) = rig.reopen(Boot::Same).await;
-        assert_eq!(read_all(&log, 0).await, numbered(0..1));
+        for boot in BOOTS {
+            let (log, _) = rig.reopen(boot).await;
+            assert_eq!(quarantined_at(&log), Some(0));
+            assert!(append(&log, &batch(Some((7, 0)), 0, &["0"])).await.is_err());
+        }
     }
 }
 
