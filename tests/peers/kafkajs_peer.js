@@ -114,7 +114,7 @@ async function main() {
   const admin = kafka.admin()
   await admin.connect()
   const create = topic => admin.createTopics({ topics: [{ topic, numPartitions: PARTITIONS }] })
-  await create(`${name}-everyone`)
+  if (!(await admin.listTopics()).includes(`${name}-everyone`)) await create(`${name}-everyone`)
   for (const codec of Object.keys(CODECS)) {
     const topic = `${name}-kafkajs-${codec}`
     await create(topic)

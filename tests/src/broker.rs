@@ -196,9 +196,16 @@ impl Broker {
     /// # Panics
     /// If it does not end, or does not run.
     pub fn stop(&mut self) -> Ended {
-        let process = self.process.take().expect("the broker is running");
-        process.signal(Signal::TERM);
-        let ended = process.end();
+        self.process().signal(Signal::TERM);
+        self.wait_for_end()
+    }
+
+    /// How it ended, after a signal that was sent otherwise.
+    ///
+    /// # Panics
+    /// If it does not end, or does not run.
+    pub fn wait_for_end(&mut self) -> Ended {
+        let ended = self.process.take().expect("the broker is running").end();
         self.logged.push_str(&ended.stderr);
         ended
     }
