@@ -58,9 +58,9 @@ fn one_delivery_answers_for_those_behind_it_in_its_batch() {
     assert!(deliveries[2].shares_batch_with(&deliveries[7]));
     assert!(!deliveries[2].shares_batch_with(&others[0]));
     assert!(deliveries[2].try_result_behind(5).is_none());
-    let mut parts = resolver.split(&[4, 6]);
-    drop(parts.pop());
-    parts.pop().unwrap().resolve(acked(100));
+    let [first, second] = resolver.split(4);
+    drop(second);
+    first.resolve(acked(100));
     for (at, delivery) in (0..8).zip(deliveries.iter().skip(2)) {
         let (told, own) = (deliveries[2].try_result_behind(at).unwrap(), delivery.try_result().unwrap());
         assert_eq!(told.map(|ack| ack.offset), own.map(|ack| ack.offset));

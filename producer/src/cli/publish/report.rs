@@ -1,0 +1,148 @@
+//! `--report FILE`: what became of every record, as JSON lines.
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use gapless_producer::{Acked, DeliveryError};
+use serde::Serialize;
+
+use super::places::{Place, SourceNames};
+use super::tracker::{Ended, Results};
+use crate::cli::args::ReportBy;
+use crate::cli::exit::Stop;
+
+/// Writes as batches end.
+pub struct Report<W: Write> {
+    out: W,
+    by: ReportBy,
+    names: SourceNames,
+}
+
+/// A line about one record.
+#[derive(Serialize)]
+struct RecordLine<'a> {
+    topic: &'a str,
+    partition: i32,
+    /// Null: written, but the broker did not say where; or not known to be written.
+    offset: Option<i64>,
+    status: &'static str,
+    file: &'a str,
+    line: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// A line about a batch that was written as a whole.
+#[derive(Serialize)]
+struct BatchLine<'a> {
+    topic: &'a str,
+    partition: i32,
+    /// Of the first record; the others follow.
+    offset: Option<i64>,
+    status: &'static str,
+    records: u32,
+    lines: Vec<LineRun<'a>>,
+}
+
+#[derive(Serialize)]
+struct LineRun<'a> {
+    file: &'a str,
+    first: u64,
+    last: u64,
+}
+
+impl Report<BufWriter<Box<dyn Write + Send>>> {
+    /// Creates the file, before anything is sent.
+    #[expect(clippy::disallowed_types, reason = "a command line writes the files it is asked to")]
+    pub fn create(path: &Path, by: ReportBy, names: SourceNames) -> Result<Self, Stop> {
+        let file = std::fs::File::create(path).map_err(|error| {
+            Stop::Failed(format!("--report {} cannot be written: {error}", path.display()))
+        })?;
+        Ok(Self::new(BufWriter::new(Box::new(file)), by, names))
+    }
+}
+
+impl<W: Write> Report<W> {
+    pub const fn new(out: W, by: ReportBy, names: SourceNames) -> Self {
+        Self { out, by, names }
+    }
+
+    /// A batch ended.
+    pub fn ended(&mut self, ended: &Ended<'_>) -> io::Result<()> {
+        match (ended.results, self.by) {
+            (Results::AllAcked(first), ReportBy::Batch) => self.batch(ended, first),
+            // A batch without one fate is told record by record.
+            (Results::AllAcked(_), ReportBy::Record) | (Results::Each, _) => {
+                for (at, place) in (0..).zip(ended.places.iter()) {
+                    if let Some(result) = ended.delivery.try_result_behind(at) {
+                        self.record(place, &result)?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn batch(&mut self, ended: &Ended<'_>, first: &Acked) -> io::Result<()> {
+        let lines = ended.places.runs().iter().map(|run| LineRun {
+            file: self.names.name(run.first.source),
+            first: run.first.line,
+            last: run.first.line + u64::from(run.count).saturating_sub(1),
+        });
+        let line = BatchLine {
+            topic: &first.partition.topic,
+            partition: first.partition.partition.0,
+            offset: first.offset.map(|offset| offset.0),
+            status: "acked",
+            records: ended.places.count(),
+            lines: lines.collect(),
+        };
+        write_line(&mut self.out, &line)
+    }
+
+    fn record(&mut self, place: Place, result: &Result<Acked, DeliveryError>) -> io::Result<()> {
+        let (partition, offset, status, error) = match result {
+            Ok(acked) => (&*acked.partition, acked.offset.map(|offset| offset.0), "acked", None),
+            Err(error) => (error.partition(), None, error.fate(), Some(error.cause().to_string())),
+        };
+        let line = RecordLine {
+            topic: &partition.topic,
+            partition: partition.partition.0,
+            offset,
+            status,
+            file: self.names.name(place.source),
+            line: place.line,
+            error,
+        };
+        write_line(&mut self.out, &line)
+    }
+
+    /// A line that did not get as far as a partition.
+    pub fn rejected(&mut self, topic: &str, place: Place, why: &str) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Rejected<'a> {
+            topic: &'a str,
+            status: &'static str,
+            file: &'a str,
+            line: u64,
+            error: &'a str,
+        }
+        let line = Rejected {
+            topic,
+            status: "rejected",
+            file: self.names.name(place.source),
+            line: place.line,
+            error: why,
+        };
+        write_line(&mut self.out, &line)
+    }
+
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, line)?;
+    out.write_all(b"\n")
+}

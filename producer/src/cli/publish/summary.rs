@@ -1,0 +1,228 @@
+//! The one result on standard output: what a run did, for people or as JSON.
+
+use std::fmt;
+use std::time::Duration;
+
+use gapless_producer::Stats;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::tracker::Counts;
+use crate::cli::human;
+
+/// A run in numbers.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    pub topic: String,
+    /// Records acknowledged.
+    pub records: u64,
+    /// Records that are not in the log.
+    pub not_written: u64,
+    /// Records of which that is not known.
+    pub unknown: u64,
+    /// Lines that are no records, or were refused before they were sent.
+    pub rejected: u64,
+    /// Bytes of keys, values and headers of the records acknowledged.
+    pub bytes: u64,
+    /// The same as they travelled: in batches, compressed.
+    pub bytes_sent: u64,
+    pub batches: u64,
+    /// Average size of a batch before compression, as a share of --batch-size.
+    pub batch_fill: f64,
+    pub retries: u64,
+    pub reconnects: u64,
+    pub seconds: f64,
+    pub records_per_second: f64,
+    pub bytes_per_second: f64,
+    /// From reading a record to its acknowledgement; null without one.
+    pub latency_ms: Option<Latency>,
+    /// Settings that drop the promise of exactly once and in order.
+    pub weakened_by: Vec<String>,
+    pub interrupted: bool,
+    /// Why not every record was acknowledged.
+    pub error: Option<String>,
+    #[serde(skip)]
+    pub batch_size: u64,
+}
+
+/// Milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Latency {
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+    pub p999: f64,
+    pub max: f64,
+}
+
+impl Latency {
+    /// From a histogram of microseconds.
+    pub fn of(histogram: &Histogram<u64>) -> Option<Self> {
+        let at = |percentile| histogram.value_at_quantile(percentile) as f64 / 1000.0;
+        (!histogram.is_empty()).then(|| Self {
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: histogram.max() as f64 / 1000.0,
+        })
+    }
+}
+
+/// What a summary is made of beside the producer's own totals.
+pub struct Run<'a> {
+    pub topic: &'a str,
+    pub counts: Counts,
+    pub rejected: u64,
+    pub latencies: &'a Histogram<u64>,
+    pub elapsed: Duration,
+    pub weakened_by: Vec<String>,
+    pub interrupted: bool,
+    pub error: Option<String>,
+}
+
+impl Summary {
+    pub fn new(run: Run<'_>, stats: &Stats) -> Self {
+        let seconds = run.elapsed.as_secs_f64();
+        let rate = |amount: u64| if seconds > 0.0 { amount as f64 / seconds } else { 0.0 };
+        Self {
+            topic: run.topic.to_owned(),
+            records: run.counts.acked,
+            not_written: run.counts.not_written,
+            unknown: run.counts.unknown,
+            rejected: run.rejected,
+            bytes: run.counts.bytes_acked,
+            bytes_sent: stats.bytes_acked,
+            batches: stats.batches_acked,
+            batch_fill: stats.batch_fill(),
+            retries: stats.retries,
+            reconnects: stats.reconnects,
+            seconds,
+            records_per_second: rate(run.counts.acked),
+            bytes_per_second: rate(run.counts.bytes_acked),
+            latency_ms: Latency::of(run.latencies),
+            weakened_by: run.weakened_by,
+            interrupted: run.interrupted,
+            error: run.error,
+            batch_size: stats.batch_size,
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let took = human::duration(Duration::from_secs_f64(self.seconds));
+        writeln!(
+            f,
+            "{} acknowledged in topic {}: {} in {took}",
+            human::plural(self.records, "record"),
+            self.topic,
+            human::size(self.bytes),
+        )?;
+        let mut line = |name: &str, text: String| writeln!(f, "  {name:<10}{text}");
+        let bytes_per_second = human::size(self.bytes_per_second as u64);
+        line(
+            "rate",
+            format!("{} records/s, {bytes_per_second}/s", human::count(self.records_per_second as u64)),
+        )?;
+        line(
+            "batches",
+            format!(
+                "{}, {:.1} % of {} full on average; {} sent",
+                human::count(self.batches),
+                self.batch_fill * 100.0,
+                human::size(self.batch_size),
+                human::size(self.bytes_sent),
+            ),
+        )?;
+        line(
+            "retries",
+            format!("{}, {}", human::count(self.retries), human::plural(self.reconnects, "reconnect")),
+        )?;
+        if let Some(latency) = self.latency_ms {
+            let show = |ms: f64| human::duration(Duration::from_secs_f64(ms / 1000.0));
+            line(
+                "latency",
+                format!(
+                    "p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
+                    show(latency.p50),
+                    show(latency.p90),
+                    show(latency.p99),
+                    show(latency.p999),
+                    show(latency.max)
+                ),
+            )?;
+        }
+        if self.not_written + self.unknown + self.rejected > 0 {
+            line(
+                "failed",
+                format!(
+                    "{} not written, {} unknown, {} rejected",
+                    human::count(self.not_written),
+                    human::count(self.unknown),
+                    human::count(self.rejected)
+                ),
+            )?;
+        }
+        if !self.weakened_by.is_empty() {
+            line(
+                "promise",
+                format!("records may be lost, doubled or out of order: {}", self.weakened_by.join(", ")),
+            )?;
+        }
+        if self.interrupted {
+            line("input", "interrupted; what was read before is accounted for here".to_owned())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(latencies: &Histogram<u64>, weakened_by: &[&str], counts: Counts) -> Summary {
+        let run = Run {
+            topic: "events",
+            counts,
+            rejected: 0,
+            latencies,
+            elapsed: Duration::from_secs(2),
+            weakened_by: weakened_by.iter().map(|&text| text.to_owned()).collect(),
+            interrupted: false,
+            error: None,
+        };
+        Summary::new(run, &Stats::default())
+    }
+
+    #[test]
+    fn people_read_what_happened() {
+        let mut latencies = Histogram::new_with_bounds(1, 1_000_000, 3).unwrap();
+        latencies.record_n(1500, 99).unwrap();
+        latencies.record(80_000).unwrap();
+        let counts = Counts { admitted: 3000, acked: 3000, bytes_acked: 3 << 20, ..Counts::default() };
+        let text = summary(&latencies, &[], counts).to_string();
+        assert!(
+            text.starts_with("3,000 records acknowledged in topic events: 3.0 MiB in 2.00 s\n"),
+            "{text}"
+        );
+        assert!(text.contains("1,500 records/s, 1.5 MiB/s"), "{text}");
+        assert!(text.contains("p50 1.50 ms, p90 1.50 ms, p99 1.50 ms, p99.9 80.0 ms, max 80.0 ms"), "{text}");
+        assert!(!text.contains("failed") && !text.contains("promise"), "{text}");
+        let counts = Counts { unknown: 2, not_written: 1, ..counts };
+        let text = summary(&latencies, &["acks=1"], counts).to_string();
+        assert!(text.contains("1 not written, 2 unknown, 0 rejected"), "{text}");
+        assert!(text.contains("out of order: acks=1"), "{text}");
+    }
+
+    #[test]
+    fn programs_read_the_same() {
+        let latencies = Histogram::new_with_bounds(1, 1_000_000, 3).unwrap();
+        let counts = Counts { acked: 10, ..Counts::default() };
+        let json = serde_json::to_value(summary(&latencies, &[], counts)).unwrap();
+        assert_eq!(json["records"], 10);
+        assert_eq!(json["records_per_second"], 5.0);
+        assert!(json["latency_ms"].is_null());
+        assert!(json["error"].is_null());
+    }
+}
