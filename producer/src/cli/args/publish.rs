@@ -214,7 +214,8 @@ mod tests {
             ("\\", Err("is not known")),
             (r"\x1", Err("two hexadecimal digits")),
             (r"\xzz", Err("two hexadecimal digits")),
-            (r"\n", Err("ends the record")),
+            (r"\n", Err(r"\n is not known")),
+            (r"\x0a", Err("ends the record")),
         ] {
             match (parse_delimiter(text), expected) {
                 (Ok(Delimiter(bytes)), Ok(expected)) => assert_eq!(bytes, expected, "{text}"),

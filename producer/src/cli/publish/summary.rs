@@ -207,7 +207,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("1,500 records/s, 1.5 MiB/s"), "{text}");
-        assert!(text.contains("p50 1.50 ms, p90 1.50 ms, p99 1.50 ms, p99.9 80.0 ms, max 80.0 ms"), "{text}");
+        assert!(text.contains("p50 1.50 ms, p90 1.50 ms, p99 1.50 ms, p99.9 80.1 ms, max 80.1 ms"), "{text}");
         assert!(!text.contains("failed") && !text.contains("promise"), "{text}");
         let counts = Counts { unknown: 2, not_written: 1, ..counts };
         let text = summary(&latencies, &["acks=1"], counts).to_string();
