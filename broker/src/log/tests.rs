@@ -333,6 +333,39 @@ async fn segments_roll_and_are_read_through_their_indexes() {
 }
 
 #[tokio::test]
+async fn a_segment_is_flushed_and_the_next_ones_name_is_durable_before_anything_goes_there() {
+    for durability in [Durability::Fsync, Durability::Os] {
+        let mut rig = Rig::new(durability).await;
+        rig.config.segment_bytes = 100;
+        let log = rig.create().await;
+        let sent = numbered_batches(0, 4, 2);
+        Faults::set(&rig.faults.flush_held, true);
+        append(&log, &sent[0]).await.unwrap();
+        {
+            let mut rolling = Box::pin(append(&log, &sent[1]));
+            for _ in 0..100 {
+                assert!(futures_util::poll!(&mut rolling).is_pending(), "{durability:?}");
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(log.segment_count(), 1);
+            rig.faults.release_flushes();
+            assert_eq!(rolling.await.unwrap().base_offset, Offset(2));
+        }
+        log.flush_and_close().await.unwrap();
+
+        let (log, _) = rig.reopen(Boot::Same).await;
+        Faults::set(&rig.faults.sync_dir_fails, true);
+        assert_eq!(append(&log, &sent[2]).await.unwrap_err().code, ErrorCode::KAFKA_STORAGE_ERROR);
+        assert!(matches!(log.state(), State::Offline { .. }), "a name that may not last is no place for a batch");
+        Faults::set(&rig.faults.sync_dir_fails, false);
+        assert!(append(&log, &sent[2]).await.is_err());
+        let (log, _) = rig.reopen(Boot::Same).await;
+        append_durably(&log, &sent[2]).await;
+        assert_eq!(read_all(&log, 0).await, numbered(0..6));
+    }
+}
+
+#[tokio::test]
 async fn a_new_segment_that_cannot_be_created_refuses_the_batch_until_there_is_room() {
     let mut rig = Rig::new(Durability::Fsync).await;
     rig.config.segment_bytes = 100;

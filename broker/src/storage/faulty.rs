@@ -27,6 +27,8 @@ pub(crate) struct Faults {
     pub truncate_fails: AtomicBool,
     /// Creating a file fails for want of space.
     pub create_fails: AtomicBool,
+    /// Every sync of a directory fails.
+    pub sync_dir_fails: AtomicBool,
     /// Flushes wait until this is cleared and `flush_go` is notified.
     pub flush_held: AtomicBool,
     pub flush_go: tokio::sync::Notify,
@@ -109,7 +111,12 @@ impl Files for FaultyFiles {
     }
 
     fn sync_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        self.inner.sync_dir(path)
+        Box::pin(async move {
+            if self.faults.sync_dir_fails.load(Ordering::SeqCst) {
+                return Err(broken());
+            }
+            self.inner.sync_dir(path).await
+        })
     }
 
     fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Option<LockGuard>>> {
