@@ -57,7 +57,7 @@ async fn producer(address: &str, request_timeout: Duration) -> Producer {
         .retry_backoff(Duration::from_millis(1), Duration::from_millis(20))
         .request_timeout(request_timeout)
         .heartbeat_interval(Duration::from_millis(500))
-        .batch_size(500)
+        .batch_size(512)
         .build()
         .await
         .expect("the broker can be reached through the proxy")
