@@ -356,7 +356,10 @@ async fn a_segment_is_flushed_and_the_next_ones_name_is_durable_before_anything_
         let (log, _) = rig.reopen(Boot::Same).await;
         Faults::set(&rig.faults.sync_dir_fails, true);
         assert_eq!(append(&log, &sent[2]).await.unwrap_err().code, ErrorCode::KAFKA_STORAGE_ERROR);
-        assert!(matches!(log.state(), State::Offline { .. }), "a name that may not last is no place for a batch");
+        assert!(
+            matches!(log.state(), State::Offline { .. }),
+            "a name that may not last is no place for a batch"
+        );
         Faults::set(&rig.faults.sync_dir_fails, false);
         assert!(append(&log, &sent[2]).await.is_err());
         let (log, _) = rig.reopen(Boot::Same).await;

@@ -284,6 +284,27 @@ fn a_full_table_refuses_new_producers_and_forgets_nobody() {
 }
 
 #[test]
+fn a_hundred_thousand_producers_fill_the_table_and_expire() {
+    let limit = crate::log::PRODUCERS_MAX_DEFAULT;
+    let mut sequencer = Sequencer::new(Offset(0), limit);
+    for id in 0..limit as i64 {
+        assert!(matches!(send(&mut sequencer, batch(id, 0, 0, 1), id / 1000), Decision::Append(_)));
+    }
+    for id in limit as i64..limit as i64 * 2 {
+        assert!(matches!(
+            send(&mut sequencer, batch(id, 0, 0, 1), 100),
+            Decision::Refused(Refusal::TableFull { .. })
+        ));
+    }
+    assert_eq!(sequencer.producers(), limit);
+    assert!(matches!(sequencer.decide(&batch(0, 0, 0, 1)), Decision::Duplicate(_)), "nobody was forgotten");
+    sequencer.expire(TTL_MS + 49, TTL_MS);
+    assert_eq!(sequencer.producers(), limit / 2);
+    sequencer.expire(TTL_MS + 100, TTL_MS);
+    assert_eq!(sequencer.producers(), 0);
+}
+
+#[test]
 fn a_producer_expires_by_its_last_batch_here_and_then_may_start_anywhere() {
     let mut sequencer = fresh();
     send(&mut sequencer, batch(7, 5, 0, 1), 0);
