@@ -189,11 +189,15 @@ impl Store {
             let at = |source| OpenTopicsError::Io { path: path.to_owned(), source };
             match self.files.create_dir(path).await {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                made => {
-                    made.map_err(at)?;
-                    self.files.sync_dir(Path::new("")).await.map_err(at)?;
-                }
+                made => made.map_err(at)?,
             }
+        }
+        // What is served is made durable first, names too: a process that was killed may have left a topic, or the removal
+        // of one, that only the page cache knows of.
+        for directory in ["", TOPICS, TRASH] {
+            let path = Path::new(directory);
+            let at = |source| OpenTopicsError::Io { path: path.to_owned(), source };
+            self.files.sync_dir(path).await.map_err(at)?;
         }
         self.empty_trash().await;
         let at = |source| OpenTopicsError::Io { path: TOPICS.into(), source };
@@ -252,6 +256,8 @@ impl Store {
             why: format!("{:?} is no topic id", content.id),
         })?;
         let config = self.settings(&path, &content.config)?;
+        let at = |source| OpenTopicsError::Io { path: path.clone(), source };
+        self.files.sync_dir(&path).await.map_err(at)?;
         let opened: Vec<_> = stream::iter(0..content.partitions)
             .map(|partition| self.open_log(&name, partition, &config))
             .buffered(PARTITIONS_AT_ONCE)
