@@ -48,6 +48,8 @@ struct Task {
     next_candidate: usize,
     metadata: Pace,
     identity: Pace,
+    /// Topics that were asked about at least once.
+    asked: BTreeSet<Arc<str>>,
     /// When the answer is too old.
     stale_at: Instant,
     gauges_at: Instant,
@@ -85,6 +87,7 @@ impl Task {
             next_candidate: 0,
             metadata: Pace::new(&shared),
             identity: Pace::new(&shared),
+            asked: BTreeSet::new(),
             stale_at: now,
             gauges_at: now + GAUGES_EVERY,
             shared,
@@ -94,6 +97,10 @@ impl Task {
     async fn serve(&mut self) {
         loop {
             let wanted = self.shared.wants.take();
+            // The pace is for questions asked again: a first record does not wait for it.
+            if self.metadata.backoff.failures() == 0 && !wanted.topics.is_subset(&self.asked) {
+                self.metadata.not_before = Instant::now();
+            }
             self.wanted.refresh |= wanted.refresh;
             self.wanted.topics.extend(wanted.topics);
             self.wanted.identity |= wanted.identity;
@@ -112,7 +119,8 @@ impl Task {
             }
             let now = Instant::now();
             let ask_at = if self.wants_metadata(now) { self.metadata.not_before } else { self.stale_at };
-            let identify_at = self.wanted.identity.then_some(self.identity.not_before.max(ask_at.min(now)));
+            let identify_at =
+                (self.wanted.identity && self.shared.was_reached()).then_some(self.identity.not_before);
             let wake_at = [Some(ask_at), identify_at, Some(self.gauges_at)].into_iter().flatten().min();
             tokio::select! {
                 biased;
@@ -134,6 +142,7 @@ impl Task {
             ..MetadataRequest::default()
         };
         let Some(channel) = self.channel().await else { return self.metadata.failed(&self.shared) };
+        self.asked.extend(topics.iter().map(|topic| Arc::clone(&topic.name)));
         let asked = Instant::now();
         match channel.call(request).await {
             Ok(response) => {
