@@ -23,7 +23,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&format!("no threads could be started: {error}")),
     };
-    runtime.block_on(run(args))
+    let code = runtime.block_on(run(args));
+    // Does not wait for a thread that the disk holds: the stop has waited for as long as it was told.
+    runtime.shutdown_background();
+    code
 }
 
 async fn run(args: Args) -> ExitCode {
@@ -98,8 +101,13 @@ fn say_ready(broker: &Broker) -> io::Result<()> {
 }
 
 fn start_logging(args: &Args) {
-    let builder =
-        tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(args.log_level).with_target(false);
+    let builder = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_max_level(args.log_level)
+        .with_target(false)
+        // It would tell of them on standard error, which panics when that is full or closed, in the middle of whatever
+        // had something to log.
+        .log_internal_errors(false);
     match args.log_format {
         LogFormat::Text => builder.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).init(),
         LogFormat::Json => builder.json().init(),

@@ -165,6 +165,25 @@ fn a_read_only_directory_is_refused_in_one_sentence() {
 }
 
 #[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    // A full device, as beside the data; what holds for it holds for a pipe that nobody reads.
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "exec \"$0\" \"$@\" 2>/dev/full"])
+        .arg(binaries::path("gapless-broker"))
+        .args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--log-level", "debug", "--data-dir"])
+        .arg(folder.path().join("data"));
+    let mut process = Process::start("gapless-broker", &mut command);
+    let ready = process.line("ready line", Ready::parse);
+    let mut client = RawClient::connect(&ready.kafka);
+    client.create_topic("events");
+    assert_eq!(client.produce("events", 0, batch(&[b"kept"], None)).base_offset, 0);
+    process.signal(Signal::TERM);
+    assert_eq!(process.end().code, 0);
+}
+
+#[test]
 fn usage_errors_exit_with_2_and_name_the_flag() {
     for (flag, value) in [
         ("--durability", "perhaps"),
