@@ -4,12 +4,13 @@ use std::{
     io,
     net::SocketAddr,
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
+use futures_util::stream::{self, StreamExt as _};
 use gapless_common::seam::{Listener, Seams, TaskHandle};
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, interval, timeout_at};
 
 use crate::{
     config::{Config, ConfigError, split_address},
@@ -50,6 +51,8 @@ pub struct Shared {
     pub connections: OpenConnections,
     stage: StageSetter,
     strangers: RateLimitedLog,
+    /// Here, so that it is held for as long as any task may still write, whatever becomes of the [`Broker`].
+    lock: Mutex<Option<LockGuard>>,
 }
 
 impl Shared {
@@ -65,6 +68,27 @@ impl Shared {
             Some(left_out) => tracing::warn!("{} ({left_out} lines like it left out)", line()),
             None => {}
         }
+    }
+
+    /// Closes all logs; true when everything in them has been flushed. All at once, so that one that hangs holds up no
+    /// other.
+    async fn flush_all(&self) -> bool {
+        let topics = self.catalogue.all();
+        let logs =
+            topics.iter().flat_map(|topic| topic.partitions.iter().zip(0..).map(move |log| (topic, log)));
+        let mut closing: stream::FuturesUnordered<_> = logs
+            .map(|(topic, (log, partition))| async move {
+                let flushed = log.flush_and_close().await;
+                flushed.inspect_err(|error| {
+                    tracing::error!("{}-{partition} could not be flushed: {error}", topic.name);
+                })
+            })
+            .collect();
+        let mut all = true;
+        while let Some(flushed) = closing.next().await {
+            all &= flushed.is_ok();
+        }
+        all
     }
 
     /// Partitions that are not fully served, with the reason.
@@ -150,14 +174,14 @@ impl StartError {
 
 /// A running broker.
 ///
-/// Dropping it leaves its tasks running until their runtime ends; [`Broker::stop`] ends them in order.
+/// Dropping it leaves its tasks running, and its data directory locked, until their runtime ends; [`Broker::stop`] ends
+/// them in order.
 pub struct Broker {
     shared: Arc<Shared>,
     flusher: Flusher,
     kafka: Vec<(String, SocketAddr)>,
     http: Option<SocketAddr>,
     tasks: Vec<TaskHandle>,
-    _lock: LockGuard,
 }
 
 impl Broker {
@@ -217,6 +241,8 @@ impl Broker {
             kafka.push((listener_config.name.clone(), bound));
             listeners.push((listener, Arc::new(Endpoint { host: host.to_owned(), port })));
         }
+        // Recovery is done, and the ports are ours.
+        meta.confirm().await?;
         let budget = MemoryBudget::new(config.max_inflight_bytes, config.max_request_bytes);
         let shared = Arc::new(Shared {
             config,
@@ -229,16 +255,18 @@ impl Broker {
             connections: OpenConnections::default(),
             stage: StageSetter::default(),
             strangers: RateLimitedLog::default(),
+            lock: Mutex::new(Some(lock)),
         });
         for (listener, endpoint) in listeners {
             tasks.0.push(seams.spawner.spawn(listener::accept(Arc::clone(&shared), listener, endpoint)));
         }
         tasks.0.push(seams.spawner.spawn(keep_house(Arc::clone(&shared))));
+        shared.catalogue.empty_trash();
         shared.metrics.ready.set(1.0);
         // Empty until now, so it is set.
         let _ = vitals.running.set(Arc::clone(&shared));
         tracing::info!("acks=all waits for {}", shared.config.durability.in_words());
-        Ok(Self { shared, flusher, kafka, http, tasks: tasks.keep(), _lock: lock })
+        Ok(Self { shared, flusher, kafka, http, tasks: tasks.keep() })
     }
 
     /// The listeners and where they are bound, in the order of the configuration.
@@ -253,31 +281,35 @@ impl Broker {
         self.http
     }
 
-    /// Stops: no new connections or requests; what is in flight is finished within the shutdown timeout; everything is
-    /// flushed. False if something could not be: the reason is in the log, and nothing acknowledged depends on it.
+    /// Stops within the shutdown timeout: no new connections or requests; what is in flight is finished, for which there
+    /// is half of the time; everything is flushed. False if something could not be: the reason is in the log, and under
+    /// `--durability fsync` no acks=all that was acknowledged depends on it.
     pub async fn stop(self) -> bool {
         let shared = &self.shared;
+        let (began, limit) = (Instant::now(), shared.config.shutdown_timeout);
         shared.metrics.ready.set(0.0);
         shared.stage.stop();
-        let limit = shared.config.shutdown_timeout;
-        let mut clean = true;
-        if timeout(limit, shared.connections.none()).await.is_err() {
-            tracing::warn!("connections were still busy after {limit:?} (--shutdown-timeout) and are cut");
+        if timeout_at(began + limit / 2, shared.connections.none()).await.is_err() {
+            tracing::warn!(
+                "connections were still busy after half of {limit:?} (--shutdown-timeout) and are cut"
+            );
             shared.stage.abort();
-            clean = timeout(limit, shared.connections.none()).await.is_ok();
         }
-        for topic in shared.catalogue.all() {
-            for (log, partition) in topic.partitions.iter().zip(0..) {
-                if let Err(error) = log.flush_and_close().await {
-                    tracing::error!("{}-{partition} could not be flushed: {error}", topic.name);
-                    clean = false;
-                }
-            }
-        }
+        let finish = async {
+            let flushed = shared.flush_all().await;
+            // A request in the middle of its work is not cut; so a disk that does not answer holds it here.
+            shared.connections.none().await;
+            flushed
+        };
+        let clean = timeout_at(began + limit, finish).await.unwrap_or_else(|_| {
+            tracing::error!("the disk did not finish within {limit:?} (--shutdown-timeout)");
+            false
+        });
         self.flusher.stop();
         for task in &self.tasks {
             task.abort();
         }
+        drop(shared.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
         clean
     }
 }
@@ -323,10 +355,13 @@ async fn keep_house(broker: Arc<Shared>) {
             _ = expiry.tick() => {
                 for topic in broker.catalogue.all() {
                     for log in &topic.partitions {
-                        log.expire_producers().await;
+                        log.expire_producers();
                     }
                 }
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

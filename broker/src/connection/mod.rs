@@ -108,6 +108,16 @@ async fn receive(
 ) -> End {
     let mut stage = broker.stage();
     loop {
+        // Room for the answer comes first: a request is not even read, and takes no memory, while its answer would have no
+        // place.
+        let place = tokio::select! {
+            biased;
+            () = stage.stopping() => return End::Stopping,
+            place = answers.reserve() => match place {
+                Ok(place) => place,
+                Err(_) => return End::WriterGone,
+            },
+        };
         let frame = tokio::select! {
             biased;
             () = stage.stopping() => return End::Stopping,
@@ -119,8 +129,6 @@ async fn receive(
             },
         };
         let received = Instant::now();
-        // Room for the answer comes first: a request is not acted upon while its answer would have no place.
-        let Ok(place) = answers.reserve().await else { return End::WriterGone };
         // On the heap, since it is large and most connections are idle most of the time.
         match Box::pin(handle(broker, endpoint, frame, received)).await {
             Ok(answer) => place.send(answer),

@@ -503,7 +503,7 @@ async fn producers_are_forgotten_by_the_brokers_own_time() {
     append(&log, &batch(Some((7, 0)), -1_000_000, &["a"])).await.unwrap();
     append(&log, &batch(Some((7, 1)), i64::MAX / 2, &["b"])).await.unwrap();
     tokio::time::advance(Duration::from_millis(59_999)).await;
-    log.expire_producers().await;
+    log.expire_producers();
     assert_eq!(log.producers(), 1);
     let other = batch(Some((8, 0)), 0, &["x"]);
     assert_eq!(append(&log, &other).await.unwrap_err().code, ErrorCode::KAFKA_STORAGE_ERROR, "no room");

@@ -27,6 +27,8 @@ pub(crate) struct Faults {
     pub truncate_fails: AtomicBool,
     /// Creating a file fails for want of space.
     pub create_fails: AtomicBool,
+    /// Renaming a directory fails; small files are still replaced.
+    pub rename_fails: AtomicBool,
     /// Every sync of a directory fails.
     pub sync_dir_fails: AtomicBool,
     /// Flushes wait until this is cleared and `flush_go` is notified.
@@ -34,6 +36,8 @@ pub(crate) struct Faults {
     pub flush_go: tokio::sync::Notify,
     /// Flushes that were asked for.
     pub flushes: AtomicU64,
+    /// Directories that were synced.
+    pub dir_syncs: AtomicU64,
 }
 
 impl Faults {
@@ -91,7 +95,13 @@ impl Files for FaultyFiles {
     }
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        self.inner.rename(from, to)
+        Box::pin(async move {
+            let is_small_file = from.extension().is_some_and(|extension| extension == "tmp");
+            if self.faults.rename_fails.load(Ordering::SeqCst) && !is_small_file {
+                return Err(broken());
+            }
+            self.inner.rename(from, to).await
+        })
     }
 
     fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
@@ -112,6 +122,7 @@ impl Files for FaultyFiles {
 
     fn sync_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
+            self.faults.dir_syncs.fetch_add(1, Ordering::SeqCst);
             if self.faults.sync_dir_fails.load(Ordering::SeqCst) {
                 return Err(broken());
             }

@@ -41,6 +41,33 @@ impl RealFiles {
         Ok(retry_on_intr(|| rustix::fs::open(&path, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o644)))?)
     }
 
+    /// The data directory and what is missing above it, durably: nothing in it is safe while its own name is not.
+    #[expect(clippy::disallowed_methods, reason = "the real side of the seam")]
+    async fn create_root(&self) -> io::Result<()> {
+        let root = std::path::absolute(&self.root)?;
+        // Not `exists`, which takes what may not be looked at for missing.
+        let missing: Vec<PathBuf> = (root.ancestors())
+            .take_while(|path| {
+                std::fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+            })
+            .map(Path::to_owned)
+            .collect();
+        for directory in missing.iter().rev() {
+            match std::fs::create_dir(directory) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => made?,
+            }
+            if let Some(parent) = directory.parent() {
+                self.sync_dir(parent).await?;
+            }
+        }
+        if std::fs::metadata(&root)?.is_dir() {
+            Ok(())
+        } else {
+            Err(io::Error::new(io::ErrorKind::NotADirectory, "it is a file, not a directory"))
+        }
+    }
+
     fn open_file(&self, path: &Path, flags: OFlags) -> io::Result<Arc<dyn File>> {
         let descriptor = self.open_with(path, flags | OFlags::RDWR)?;
         Ok(Arc::new(RealFile { descriptor: Arc::new(descriptor), spawner: self.spawner.clone() }))
@@ -91,7 +118,7 @@ impl Files for RealFiles {
     fn create_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
             if path.as_os_str().is_empty() {
-                std::fs::create_dir_all(&self.root)
+                self.create_root().await
             } else {
                 std::fs::create_dir(self.path(path))
             }

@@ -39,6 +39,14 @@ pub enum SmallFileError {
         /// What does not fit.
         why: String,
     },
+    /// It is not there, but what cannot be used without it is.
+    #[error("{path} is missing, but there is something in {beside}; restore it from a backup")]
+    Missing {
+        /// The file, relative to the data directory.
+        path: PathBuf,
+        /// What needs it.
+        beside: PathBuf,
+    },
     /// It was written by another version of gapless.
     #[error(
         "{path} has format version {found}, this version of gapless reads {supported}; use the version that wrote it, or another --data-dir"

@@ -1,6 +1,6 @@
 //! What the broker knows of itself, in `meta.json`: cluster id, boot, leader epoch, and the producer ids given out.
 
-use std::{path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use gapless_common::{
     seam::Random,
@@ -9,6 +9,7 @@ use gapless_common::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
+use super::store::TOPICS;
 use crate::{
     log::recovery::verdict::Boot,
     storage::{
@@ -49,11 +50,11 @@ struct IdBlock {
 }
 
 impl Meta {
-    /// Reads or makes `meta.json`, and durably raises the leader epoch: only that tells clients that offsets may have
-    /// been used twice after a power loss (durability.md 11).
+    /// Reads `meta.json`, or makes up what goes into a new one. Nothing is written before [`Meta::confirm`].
     ///
     /// # Errors
-    /// The file fails its check or cannot be written: without it producer ids could repeat, so the start is refused.
+    /// The file fails its check, or is gone while there are topics: without it producer ids could repeat, so the start
+    /// is refused.
     pub async fn open(files: Arc<dyn Files>, boot_id: &str, random: &Random) -> Result<Self, SmallFileError> {
         let path = Path::new(META);
         let (stored, boot) = match small_file::read::<Stored>(&*files, path, FORMAT_VERSION).await? {
@@ -63,6 +64,10 @@ impl Meta {
                 (Stored { boot_id: boot_id.to_owned(), leader_epoch, ..found }, boot)
             }
             None => {
+                let failed = |source| SmallFileError::Io { path: TOPICS.into(), source };
+                if holds_topics(&*files).await.map_err(failed)? {
+                    return Err(SmallFileError::Missing { path: path.to_owned(), beside: TOPICS.into() });
+                }
                 let cluster_id = TopicId::from_random_bits(random.bits128()).to_string();
                 (
                     Stored { cluster_id, boot_id: boot_id.to_owned(), leader_epoch: 0, next_producer_id: 0 },
@@ -70,7 +75,6 @@ impl Meta {
                 )
             }
         };
-        small_file::replace(&*files, path, FORMAT_VERSION, &stored).await?;
         Ok(Self {
             files,
             cluster_id: stored.cluster_id.clone(),
@@ -78,6 +82,17 @@ impl Meta {
             boot,
             ids: Mutex::new(IdBlock { next: stored.next_producer_id, stored }),
         })
+    }
+
+    /// Recovery is done: makes this boot and the risen leader epoch durable, before anybody is served. Only the epoch
+    /// tells clients that offsets may have been used twice after a power loss (durability.md 11). Not earlier: a start
+    /// that is killed in the middle of its recovery leaves tails that the next one must still judge by the power loss.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub async fn confirm(&self) -> Result<(), SmallFileError> {
+        let ids = self.ids.lock().await;
+        small_file::replace(&*self.files, Path::new(META), FORMAT_VERSION, &ids.stored).await
     }
 
     /// Identity of the data directory, as clients are told.
@@ -113,6 +128,13 @@ impl Meta {
     }
 }
 
+async fn holds_topics(files: &dyn Files) -> io::Result<bool> {
+    match files.list(Path::new(TOPICS)).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        listed => Ok(listed?.iter().any(|entry| entry.is_dir)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -134,6 +156,7 @@ mod tests {
         let mut cluster = None;
         for (start, boot) in ["a", "a", "b"].into_iter().enumerate() {
             let meta = open(&files, boot).await;
+            meta.confirm().await.unwrap();
             assert_eq!(meta.leader_epoch(), LeaderEpoch(i32::try_from(start).unwrap()));
             assert_eq!(meta.boot() == Boot::Same, boot == "a");
             assert_eq!(*cluster.get_or_insert(meta.cluster_id().to_owned()), meta.cluster_id());
@@ -141,5 +164,34 @@ mod tests {
                 assert!(seen.insert(meta.new_producer_id().await.unwrap()), "an id was given out twice");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_start_that_did_not_get_through_its_recovery_does_not_count() {
+        let directory = tempfile::tempdir().unwrap();
+        let files: Arc<dyn Files> = Arc::new(RealFiles::new(directory.path(), Seams::real().spawner));
+        open(&files, "before the power loss").await.confirm().await.unwrap();
+        for _killed in 0..2 {
+            let meta = open(&files, "after it").await;
+            assert!(meta.boot() == Boot::Other, "tails are still those of a power loss");
+            assert_eq!(meta.leader_epoch(), LeaderEpoch(1));
+        }
+        open(&files, "after it").await.confirm().await.unwrap();
+        assert!(open(&files, "after it").await.boot() == Boot::Same);
+    }
+
+    #[tokio::test]
+    async fn without_its_file_a_directory_that_holds_topics_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let files: Arc<dyn Files> = Arc::new(RealFiles::new(directory.path(), Seams::real().spawner));
+        files.create_dir(Path::new("topics")).await.unwrap();
+        open(&files, "a").await.confirm().await.unwrap();
+        files.create_dir(Path::new("topics/events")).await.unwrap();
+        files.remove(Path::new(META)).await.unwrap();
+        let refused = Meta::open(files, "a", &Random::from_seed(1)).await.err().unwrap();
+        assert_eq!(
+            refused.to_string(),
+            "meta.json is missing, but there is something in topics; restore it from a backup"
+        );
     }
 }

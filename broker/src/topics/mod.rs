@@ -214,9 +214,14 @@ impl Catalogue {
             ));
         }
         tracing::info!("deleted topic {}, id {}", topic.name, topic.id);
+        self.empty_trash();
+        Ok(())
+    }
+
+    /// Unlinks what was deleted, now or before the last stop. Large files take their time, so nobody waits for it.
+    pub fn empty_trash(&self) {
         let store = self.store.clone();
         self.spawner.spawn(async move { store.empty_trash().await });
-        Ok(())
     }
 
     fn read<T>(&self, look: impl FnOnce(&Index) -> T) -> T {

@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-const TOPICS: &str = "topics";
+pub(super) const TOPICS: &str = "topics";
 const TRASH: &str = "trash";
 const TOPIC_FILE: &str = "topic.json";
 const FORMAT_VERSION: u32 = 1;
@@ -142,15 +142,48 @@ impl Store {
     ) -> Result<Topic, OpenTopicsError> {
         let path = Self::topic_dir(&name);
         let config = self.settings(&path, &overrides)?;
-        let at = |path: &Path, source| OpenTopicsError::Io { path: path.to_owned(), source };
-        match self.files.create_dir(&path).await {
-            // What a failed creation left behind: no topic.json, so no topic.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.files.remove_dir(&path).await.map_err(|error| at(&path, error))?;
-                self.files.create_dir(&path).await.map_err(|error| at(&path, error))?;
+        self.clear(&path).await?;
+        match self.fill(name, id, partitions, config, overrides).await {
+            Ok(topic) => Ok(topic),
+            Err(error) => {
+                if let Err(left) = self.files.remove_dir(&path).await {
+                    tracing::warn!("{} is left of a topic that was not created: {left}", path.display());
+                }
+                Err(error)
             }
-            made => made.map_err(|error| at(&path, error))?,
         }
+    }
+
+    /// Removes what a creation that failed has left behind. There are no records in that; where there are some, they are
+    /// of a topic that could not be deleted, and stay.
+    async fn clear(&self, path: &Path) -> Result<(), OpenTopicsError> {
+        let at = |source| OpenTopicsError::Io { path: path.to_owned(), source };
+        let is_left_over = match self.is_unfinished(path).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            unfinished => unfinished.map_err(at)? && !self.holds_records(path).await.map_err(at)?,
+        };
+        if is_left_over {
+            return self.files.remove_dir(path).await.map_err(at);
+        }
+        Err(OpenTopicsError::Content {
+            path: path.to_owned(),
+            why: "holds what is not this topic's, perhaps records of one that could not be deleted: a restart of the \
+                  broker brings that back"
+                .to_owned(),
+        })
+    }
+
+    async fn fill(
+        &self,
+        name: Text,
+        id: TopicId,
+        partitions: i32,
+        config: TopicConfig,
+        overrides: BTreeMap<String, String>,
+    ) -> Result<Topic, OpenTopicsError> {
+        let path = Self::topic_dir(&name);
+        let at = |path: &Path, source| OpenTopicsError::Io { path: path.to_owned(), source };
+        self.files.create_dir(&path).await.map_err(|error| at(&path, error))?;
         let logs = stream::iter(0..partitions)
             .map(|partition| self.create_log(&name, partition, &config))
             .buffered(PARTITIONS_AT_ONCE)
@@ -179,7 +212,8 @@ impl Store {
         .map_err(|source| OpenTopicsError::Log { topic: topic.to_owned(), partition, source })
     }
 
-    /// Opens every topic, cuts torn tails, and unlinks what was deleted.
+    /// Opens every topic and cuts torn tails. The directories it makes are durable with the next sync of the data
+    /// directory ([`Meta::confirm`]), which comes before any topic can be created.
     ///
     /// # Errors
     /// A directory or `topic.json` that cannot be read. What is wrong with one log's data quarantines that log instead.
@@ -188,18 +222,14 @@ impl Store {
             let path = Path::new(directory);
             let at = |source| OpenTopicsError::Io { path: path.to_owned(), source };
             match self.files.create_dir(path).await {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                // What is served is made durable first, names too: a process that was killed may have left a topic, or
+                // the removal of one, that only the page cache knows of.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    self.files.sync_dir(path).await.map_err(at)?;
+                }
                 made => made.map_err(at)?,
             }
         }
-        // What is served is made durable first, names too: a process that was killed may have left a topic, or the removal
-        // of one, that only the page cache knows of.
-        for directory in ["", TOPICS, TRASH] {
-            let path = Path::new(directory);
-            let at = |source| OpenTopicsError::Io { path: path.to_owned(), source };
-            self.files.sync_dir(path).await.map_err(at)?;
-        }
-        self.empty_trash().await;
         let at = |source| OpenTopicsError::Io { path: TOPICS.into(), source };
         let mut recovered = Recovered { topics: Vec::new(), truncated_bytes: 0 };
         for entry in self.files.list(Path::new(TOPICS)).await.map_err(at)? {
@@ -217,16 +247,25 @@ impl Store {
                             .to_owned(),
                     });
                 }
-                None => {
+                None if self.is_unfinished(&path).await.map_err(at)? => {
                     tracing::warn!(
                         "{} has no {TOPIC_FILE}: its creation was never finished; removed",
                         path.display()
                     );
                     self.files.remove_dir(&path).await.map_err(at)?;
                 }
+                None => tracing::warn!("{} is no topic and is left alone", path.display()),
             }
         }
         Ok(recovered)
+    }
+
+    /// Whether a directory holds nothing but what creating a topic makes before `topic.json`.
+    async fn is_unfinished(&self, topic: &Path) -> io::Result<bool> {
+        let entries = self.files.list(topic).await?;
+        Ok(entries.iter().all(|entry| {
+            if entry.is_dir { entry.name.parse::<u32>().is_ok() } else { entry.name.starts_with(TOPIC_FILE) }
+        }))
     }
 
     /// Whether any segment below a topic's directory has a byte. A topic whose creation was cut short has none.

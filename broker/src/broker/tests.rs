@@ -1,0 +1,259 @@
+//! The broker as a whole, in this process, on a disk that can be made to fail.
+#![expect(clippy::disallowed_methods, reason = "what the disk is made to hold is put there past the broker")]
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use gapless_common::{
+    channel::{Channel, ChannelConfig},
+    error_code::ErrorCode,
+    protocol::messages::{
+        CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, ProduceRequest,
+        create_topics::CreatableTopic,
+        delete_topics::DeleteTopicState,
+        metadata::MetadataRequestTopic,
+        produce::{PartitionData, TopicData},
+    },
+    records::{Compression, OpenBatch, RecordRef},
+    seam::Seams,
+};
+use tokio::time::Instant;
+
+use super::{Broker, StartError};
+use crate::{
+    config::{Config, ListenerConfig},
+    log::State,
+    storage::{
+        Files, RealFiles,
+        faulty::{Faults, FaultyFiles},
+    },
+};
+
+/// A data directory, and brokers on it one after the other.
+struct Rig {
+    directory: tempfile::TempDir,
+    faults: Arc<Faults>,
+    config: Config,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let listener =
+            ListenerConfig { name: "PLAINTEXT".into(), listen: "127.0.0.1:0".into(), advertise: None };
+        let config = Config { listeners: vec![listener], http_listen: None, ..Config::default() };
+        Self { directory: tempfile::tempdir().unwrap(), faults: Arc::default(), config }
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    async fn try_start(&self, boot: &str) -> Result<Broker, StartError> {
+        let seams = Seams::real();
+        let inner: Arc<dyn Files> = Arc::new(RealFiles::new(self.data_dir(), seams.spawner.clone()));
+        let files = Arc::new(FaultyFiles { inner, faults: Arc::clone(&self.faults) });
+        Broker::start(self.config.clone(), files, boot, seams).await
+    }
+
+    async fn start(&self, boot: &str) -> Broker {
+        self.try_start(boot).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+async fn client(broker: &Broker) -> Channel {
+    let address = broker.kafka_addresses()[0].1.to_string();
+    Channel::connect(&Seams::real(), &address, &ChannelConfig::default()).await.unwrap()
+}
+
+async fn create(client: &Channel, topic: &str) -> ErrorCode {
+    let topic = CreatableTopic {
+        name: topic.into(),
+        num_partitions: 1,
+        replication_factor: 1,
+        ..CreatableTopic::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
+    client.call(request).await.unwrap().topics[0].error_code
+}
+
+async fn delete(client: &Channel, topic: &str) -> ErrorCode {
+    let topic = DeleteTopicState { name: Some(topic.into()), ..DeleteTopicState::default() };
+    let request = DeleteTopicsRequest { topics: vec![topic], ..DeleteTopicsRequest::default() };
+    client.call(request).await.unwrap().responses[0].error_code
+}
+
+async fn find(client: &Channel, topic: &str) -> ErrorCode {
+    let topic = MetadataRequestTopic { name: Some(topic.into()), ..MetadataRequestTopic::default() };
+    let request = MetadataRequest { topics: Some(vec![topic]), ..MetadataRequest::default() };
+    client.call(request).await.unwrap().topics[0].error_code
+}
+
+fn batch(value: &str) -> Bytes {
+    let mut open = OpenBatch::new(0, 256);
+    let record = RecordRef { timestamp_ms: 0, key: None, value: Some(value.as_bytes()), headers: &[] };
+    let _ = open.try_push(&record, 1 << 20);
+    let mut closed = open.close(Compression::None, None);
+    closed.stamp_plain();
+    closed.bytes()
+}
+
+fn produce(topic: &str, acks: i16, value: &str) -> ProduceRequest {
+    let partition = PartitionData { index: 0, records: Some(batch(value).into()) };
+    let topic = TopicData { name: topic.into(), partition_data: vec![partition] };
+    ProduceRequest { acks, timeout_ms: 60_000, topic_data: vec![topic], ..ProduceRequest::default() }
+}
+
+/// The offset of the appended record.
+async fn append(client: &Channel, topic: &str, value: &str) -> i64 {
+    let response = client.call(produce(topic, -1, value)).await.unwrap();
+    let partition = &response.responses[0].partition_responses[0];
+    assert_eq!(partition.error_code, ErrorCode::NONE, "{:?}", partition.error_message);
+    partition.base_offset
+}
+
+#[tokio::test]
+async fn a_first_start_waits_for_the_disk_twice() {
+    let rig = Rig::new();
+    let broker = rig.start("a").await;
+    // One small file and its name; the data directory's own name, which is not counted here, comes to that.
+    assert_eq!(rig.faults.flushes.load(Ordering::SeqCst), 1);
+    assert_eq!(rig.faults.dir_syncs.load(Ordering::SeqCst), 1);
+    assert!(broker.stop().await);
+}
+
+#[tokio::test]
+async fn a_tail_torn_by_a_power_loss_is_still_one_after_a_start_that_failed() {
+    let rig = Rig::new();
+    let broker = rig.start("before").await;
+    let client = client(&broker).await;
+    for topic in ["torn", "zzz"] {
+        assert_eq!(create(&client, topic).await, ErrorCode::NONE);
+        append(&client, topic, "kept").await;
+    }
+    assert!(broker.stop().await);
+    // A whole batch of which the disk has something else: torn by a power loss, corrupt without one.
+    let log = rig.data_dir().join("topics/torn/0/00000000000000000000.log");
+    let whole = std::fs::metadata(&log).unwrap().len();
+    let mut tail = batch("lost").to_vec();
+    tail[7] = 1;
+    *tail.last_mut().unwrap() ^= 1;
+    std::fs::OpenOptions::new().append(true).open(&log).unwrap().write_all(&tail).unwrap();
+    let topic_file = rig.data_dir().join("topics/zzz/topic.json");
+    let aside = rig.directory.path().join("aside");
+    std::fs::rename(&topic_file, &aside).unwrap();
+    assert!(rig.try_start("after").await.is_err());
+    std::fs::OpenOptions::new().append(true).open(&log).unwrap().set_len(whole).unwrap();
+    std::fs::OpenOptions::new().append(true).open(&log).unwrap().write_all(&tail).unwrap();
+    std::fs::rename(&aside, &topic_file).unwrap();
+
+    let broker = rig.start("after").await;
+    let partition = broker.shared.catalogue.partition("torn", 0).unwrap();
+    assert_eq!(partition.state(), State::Online);
+    assert_eq!(append(&self::client(&broker).await, "torn", "next").await, 1);
+    assert!(broker.stop().await);
+}
+
+#[tokio::test]
+async fn a_topic_that_could_not_be_deleted_keeps_its_records() {
+    let rig = Rig::new();
+    let broker = rig.start("a").await;
+    let first = client(&broker).await;
+    assert_eq!(create(&first, "kept").await, ErrorCode::NONE);
+    append(&first, "kept", "record").await;
+    Faults::set(&rig.faults.rename_fails, true);
+    assert_eq!(delete(&first, "kept").await, ErrorCode::KAFKA_STORAGE_ERROR);
+    Faults::set(&rig.faults.rename_fails, false);
+    // A client that asks for the topic would have it created.
+    assert_eq!(find(&first, "kept").await, ErrorCode::KAFKA_STORAGE_ERROR);
+    assert_eq!(create(&first, "kept").await, ErrorCode::KAFKA_STORAGE_ERROR);
+    assert!(broker.stop().await);
+
+    let broker = rig.start("a").await;
+    let again = client(&broker).await;
+    assert_eq!(append(&again, "kept", "another").await, 1, "the record is still there");
+    assert_eq!(delete(&again, "kept").await, ErrorCode::NONE);
+    assert_eq!(create(&again, "kept").await, ErrorCode::NONE);
+    assert_eq!(append(&again, "kept", "new").await, 0);
+    assert!(broker.stop().await);
+}
+
+#[tokio::test]
+async fn what_is_no_topic_is_left_alone() {
+    let rig = Rig::new();
+    assert!(rig.start("a").await.stop().await);
+    let stray = rig.data_dir().join("topics/notes");
+    std::fs::create_dir_all(&stray).unwrap();
+    std::fs::write(stray.join("read-me"), "somebody's").unwrap();
+    std::fs::create_dir_all(rig.data_dir().join("topics/unfinished/0")).unwrap();
+    let broker = rig.start("a").await;
+    assert!(stray.join("read-me").exists());
+    assert!(!rig.data_dir().join("topics/unfinished").exists());
+    assert_eq!(find(&client(&broker).await, "notes").await, ErrorCode::KAFKA_STORAGE_ERROR);
+    assert!(stray.join("read-me").exists());
+    assert!(broker.stop().await);
+}
+
+#[tokio::test]
+async fn a_directory_stays_locked_for_as_long_as_anything_works_on_it() {
+    let rig = Rig::new();
+    drop(rig.start("a").await);
+    assert!(matches!(rig.try_start("a").await, Err(StartError::Locked)), "its tasks go on");
+    let rig = Rig::new();
+    let broker = rig.start("a").await;
+    let _still_connected = client(&broker).await;
+    assert!(broker.stop().await);
+    rig.start("a").await;
+}
+
+#[tokio::test]
+async fn a_disk_that_does_not_answer_holds_up_the_stop_for_no_longer_than_was_said() {
+    let mut rig = Rig::new();
+    rig.config.shutdown_timeout = Duration::from_millis(500);
+    let broker = rig.start("a").await;
+    let client = client(&broker).await;
+    assert_eq!(create(&client, "events").await, ErrorCode::NONE);
+    Faults::set(&rig.faults.flush_held, true);
+    let answer = client.call(produce("events", 1, "in the page cache")).await.unwrap();
+    assert_eq!(answer.responses[0].partition_responses[0].error_code, ErrorCode::NONE);
+    let began = Instant::now();
+    assert!(!broker.stop().await, "what acks=1 promised is not on the disk, which is said");
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+#[tokio::test]
+async fn a_client_that_reads_no_answer_does_not_hold_up_the_stop() {
+    use gapless_common::protocol::encode_request_frame;
+    use tokio::io::AsyncWriteExt as _;
+
+    let mut rig = Rig::new();
+    rig.config.shutdown_timeout = Duration::from_secs(1);
+    let broker = rig.start("a").await;
+    for topic in 0..50 {
+        assert_eq!(create(&client(&broker).await, &format!("topic-{topic}")).await, ErrorCode::NONE);
+    }
+    let connection = Seams::real().network.connect(&broker.kafka_addresses()[0].1.to_string()).await.unwrap();
+    let mut writer = connection.writer;
+    let all_topics = MetadataRequest { topics: None, ..MetadataRequest::default() };
+    let parts = encode_request_frame(1, None, &all_topics, 1).unwrap();
+    let [gapless_common::protocol::Part::Bytes(frame)] = parts.as_slice() else { panic!("one part") };
+    let many = frame.repeat(1000);
+    // Until the broker takes no more: its own buffers, and those of both sockets, are full of answers.
+    while tokio::time::timeout(Duration::from_millis(500), writer.write_all(&many)).await.is_ok() {}
+    let began = Instant::now();
+    assert!(broker.stop().await);
+    assert!(began.elapsed() < Duration::from_secs(30));
+    drop(connection.reader);
+}
+
+#[tokio::test]
+async fn a_data_directory_that_is_a_file_is_called_one() {
+    let rig = Rig::new();
+    std::fs::write(rig.data_dir(), "").unwrap();
+    let refused = rig.try_start("a").await.err().unwrap().sentence(Path::new("data"));
+    assert_eq!(refused, "--data-dir data: the data directory cannot be used: it is a file, not a directory");
+}
