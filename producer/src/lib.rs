@@ -34,6 +34,11 @@ mod stats;
 mod sync;
 mod topic;
 
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
 pub use builder::Builder;
 pub use config::{Acks, Config, ConfigError, Linger, OnFailure, Partitioner};
 pub use delivery::Delivery;

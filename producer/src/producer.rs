@@ -204,6 +204,11 @@ impl Producer {
         shared.totals.snapshot(admitted, shared.config.batch_size)
     }
 
+    #[cfg(test)]
+    pub(crate) fn handle_memory_used(&self) -> usize {
+        self.shared().memory.used()
+    }
+
     /// The settings in force.
     #[must_use]
     pub fn config(&self) -> &Config {

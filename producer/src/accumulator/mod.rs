@@ -10,8 +10,6 @@
 mod batch;
 mod flow;
 mod listing;
-#[cfg(test)]
-mod tests;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

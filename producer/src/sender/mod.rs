@@ -8,8 +8,6 @@
 mod link;
 mod request;
 mod task;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use link::Link;
 pub(crate) use task::run;

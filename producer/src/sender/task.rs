@@ -128,7 +128,9 @@ impl Sender {
                 Decision::WaitFor(wait) => Some(Instant::now() + wait),
                 Decision::Send | Decision::Wait => None,
             };
-            self.connect_if_needed();
+            if self.connect_if_needed() {
+                continue;
+            }
             self.set_alarm(alarm.as_mut(), wake_at);
             match self.next_event(alarm.as_mut()).await {
                 Event::Answer => self.take_answers(),
@@ -475,19 +477,22 @@ impl Sender {
             && (!self.full.is_empty() || !self.unfilled.is_empty())
     }
 
-    fn connect_if_needed(&mut self) {
+    /// True if a connection is open now that was not before.
+    fn connect_if_needed(&mut self) -> bool {
         if !self.wants_line() || self.connect_at.is_some_and(|at| at > Instant::now()) {
-            return;
+            return false;
         }
-        let Some(address) = self.link.address() else { return };
+        let Some(address) = self.link.address() else { return false };
         self.connect_at = None;
         if let Some(channel) = self.shared.take_spare(&address) {
-            return self.connected(Ok(channel));
+            self.connected(Ok(channel));
+            return self.line.is_some();
         }
         let shared = Arc::clone(&self.shared);
         self.connecting = Some(Box::pin(async move {
             Channel::connect(&shared.seams, &address, &shared.channel_config()).await
         }));
+        false
     }
 
     fn connected(&mut self, result: Result<Channel, ChannelError>) {

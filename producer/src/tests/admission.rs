@@ -1,0 +1,150 @@
+//! Room, waiting for it, and what is refused at the door.
+
+use std::task::{Context, Waker};
+
+use gapless_common::types::PartitionId;
+
+use super::*;
+use crate::fake::Plan;
+use crate::{HeaderRef, RecordView, Rejection};
+
+/// A producer whose buffer holds four batches of 1000 bytes, with one request that is not answered for ten seconds.
+async fn tight(fake: &Fake) -> Producer {
+    let producer = builder(fake).batch_size(1000).buffer_memory(4000).build().await.unwrap();
+    producer.send(record(0)).await.unwrap().await.unwrap();
+    fake.plan([Plan::Late(10 * SECOND)]);
+    producer
+}
+
+#[tokio::test(start_paused = true)]
+async fn send_waits_for_room_and_try_send_gives_the_record_back() {
+    let fake = Fake::new(1);
+    let producer = tight(&fake).await;
+    let mut deliveries = Vec::new();
+    let large = |at: u8| Record::new("t").value(vec![at; 700]);
+    let full = loop {
+        match producer.try_send(large(b'a')) {
+            Ok(delivery) => deliveries.push(delivery),
+            Err(error) => break error,
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(matches!(full.reason, Rejection::Full { limit: 4000, .. }), "{full}");
+    assert_eq!(*full.record, large(b'a'));
+    assert_eq!(deliveries.len(), 4);
+    let begun = tokio::time::Instant::now();
+    deliveries.push(producer.send(large(b'z')).await.unwrap());
+    assert!(begun.elapsed() >= 9 * SECOND, "it waited for the answer: {:?}", begun.elapsed());
+    assert_eq!(all_told(deliveries).await, offsets(1..6));
+    assert_eq!(producer.handle_memory_used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_send_that_is_dropped_while_it_waits_has_sent_nothing() {
+    let fake = Fake::new(1);
+    let producer = tight(&fake).await;
+    while producer.try_send(Record::new("t").value(vec![b'a'; 700])).is_ok() {
+        tokio::task::yield_now().await;
+    }
+    {
+        let mut waiting = Box::pin(producer.send(Record::new("t").value(vec![b'n'; 700])));
+        for _ in 0..3 {
+            assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            tokio::task::yield_now().await;
+        }
+    }
+    producer.flush(20 * SECOND).await.unwrap();
+    assert!(fake.log("t", 0).iter().all(|value| !value.starts_with('n')));
+    assert_eq!(producer.handle_memory_used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_admits_without_waiting() {
+    let fake = Fake::new(1);
+    let producer = tight(&fake).await;
+    let permit = producer.reserve("t", 100).await.unwrap();
+    let unused = producer.reserve("t", 100).await.unwrap();
+    while producer.try_send(Record::new("t").value(vec![b'a'; 700])).is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let delivery = permit.send(RecordView::new().value(&[b'p'; 100])).unwrap();
+    assert!(matches!(
+        unused.send(RecordView::new().value(&[b'p'; 101])),
+        Err(Rejection::ReservationTooSmall { size: 101, reserved: 100 })
+    ));
+    assert!(told(delivery).await.is_ok());
+    producer.flush(20 * SECOND).await.unwrap();
+    assert_eq!(producer.handle_memory_used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_sent_is_refused_at_the_door() {
+    let fake = Fake::new(2);
+    let producer = builder(&fake).batch_size(1000).buffer_memory(4000).build().await.unwrap();
+    let unknown = producer.try_send(record(0)).unwrap_err();
+    assert!(matches!(unknown.reason, Rejection::NotYetKnown { .. }), "{unknown}");
+    producer.topic("t").partition_count().await.unwrap();
+    drop(producer.try_send(record(0)).unwrap());
+    let large = producer.send(Record::new("t").value(vec![0; 1000])).await.unwrap_err();
+    assert!(matches!(large.reason, Rejection::TooLarge { limit: 1000, .. }), "{large}");
+    assert!(large.to_string().contains("raise it"), "{large}");
+    for partition in [2, -1] {
+        let nowhere = producer.send(record(0).partition(partition)).await.unwrap_err();
+        assert_eq!(
+            nowhere.reason,
+            Rejection::NoSuchPartition { topic: "t".into(), partition: PartitionId(partition), count: 2 }
+        );
+    }
+    assert!(matches!(producer.reserve("t", 2000).await, Err(Rejection::TooLarge { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_of_every_shape_fill_batches_to_the_brim_and_no_further() {
+    let fake = Fake::new(1);
+    let producer = builder(&fake).batch_size(1000).build().await.unwrap();
+    let topic = producer.topic("t");
+    let value = vec![b'v'; 900];
+    let headers = [HeaderRef { key: "h", value: Some(b"x") }, HeaderRef { key: "n", value: None }];
+    let mut deliveries = Vec::new();
+    for round in 0..2000 {
+        let mut view = RecordView::new().value(&value[..round * 7 % 880]);
+        if round % 3 == 0 {
+            view = view.headers(&headers);
+        }
+        deliveries.push(topic.send(view).await.unwrap());
+    }
+    assert_eq!(all_told(deliveries).await, offsets(0..2000));
+    let log = fake.log("t", 0);
+    assert!((0..2000).all(|round| log[round].len() == round * 7 % 880));
+    let stats = producer.stats();
+    assert!(stats.batch_fill() > 0.5 && stats.batch_fill() <= 1.0, "{stats:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_of_sends_lets_the_sender_run() {
+    let fake = Fake::new(1);
+    let producer = builder(&fake).batch_size(65_536).build().await.unwrap();
+    let topic = producer.topic("t");
+    let value = vec![b'v'; 1000];
+    topic.partition_count().await.unwrap();
+    // Never awaits anything but `send`, and the buffer never fills.
+    for _ in 0..20_000 {
+        drop(topic.send(RecordView::new().value(&value)).await.unwrap());
+    }
+    assert!(producer.stats().records_acked > 0, "{:?}", producer.stats());
+}
+
+#[tokio::test(start_paused = true)]
+async fn clones_share_one_order() {
+    let fake = Fake::new(1);
+    let producer = producer(&fake).await;
+    let clone = producer.clone();
+    let mut deliveries = Vec::new();
+    for number in 0..100 {
+        let by = if number % 2 == 0 { &producer } else { &clone };
+        deliveries.push(by.send(record(number)).await.unwrap());
+    }
+    drop(producer);
+    assert_eq!(all_told(deliveries).await, offsets(0..100));
+    assert_eq!(fake.log("t", 0), numbers(0..100));
+}
