@@ -254,7 +254,7 @@ impl Channel {
         self.inner().in_flight()
     }
 
-    /// Slots that requests of this kind could take at once. None on a dead channel is not promised.
+    /// Slots that requests of this kind could take at once. On a dead channel the number means nothing.
     #[must_use]
     pub fn free_slots(&self, key: ApiKey) -> usize {
         self.inner().slots(Lane::of(key)).available_permits()

@@ -82,6 +82,19 @@ impl Block {
         self.buffer.get(..self.filled).unwrap_or_default()
     }
 
+    /// Its lines without their ends. With `crlf` a carriage return before the newline is part of the end; one before
+    /// the end of the source is not.
+    pub fn lines(&self, crlf: bool) -> impl Iterator<Item = &[u8]> {
+        let bytes = self.bytes();
+        let last = (!bytes.ends_with(b"\n")).then_some(bytes.len());
+        let mut start = 0;
+        memchr::memchr_iter(b'\n', bytes).chain(last).map(move |end| {
+            let line = bytes.get(start..end).unwrap_or_default();
+            start = end + 1;
+            if crlf && end < bytes.len() { line.strip_suffix(b"\r").unwrap_or(line) } else { line }
+        })
+    }
+
     /// Its memory, for [`Pump::spare`].
     pub fn into_buffer(self) -> Vec<u8> {
         self.buffer

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gapless_common::seam::WallClock;
 use gapless_common::types::PartitionId;
-use gapless_producer::{Delivery, HeaderRef, Producer, RecordView, Rejection, Topic};
+use gapless_producer::{Delivery, HeaderRef, Producer, RecordView, Rejection, Topic, Unreachable};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval};
 
@@ -143,16 +143,8 @@ impl Publisher<'_> {
         cursor: &mut Cursor,
         headers: &[HeaderRef<'_>],
     ) -> Result<(), End> {
-        let bytes = block.bytes();
         cursor.look(self.wall_clock);
-        let mut start = 0;
-        let ends = memchr::memchr_iter(b'\n', bytes).chain((!bytes.ends_with(b"\n")).then_some(bytes.len()));
-        for end in ends {
-            let mut line = bytes.get(start..end).unwrap_or_default();
-            if self.args.crlf && end < bytes.len() {
-                line = line.strip_suffix(b"\r").unwrap_or(line);
-            }
-            start = end + 1;
+        for line in block.lines(self.args.crlf) {
             cursor.advance(block.source);
             if cursor.place.line.is_multiple_of(RECORDS_PER_LOOK) {
                 cursor.look(self.wall_clock);
@@ -295,7 +287,8 @@ impl Publisher<'_> {
         self.look()?;
         match self.producer.unreachable() {
             Some(unreachable) if unreachable.after >= UNREACHED_MAX => {
-                Err(End::Hopeless(unreachable.to_string()))
+                let after = Duration::from_secs(unreachable.after.as_secs());
+                Err(End::Hopeless(Unreachable { after, ..unreachable }.to_string()))
             }
             _ => Ok(()),
         }
@@ -374,7 +367,9 @@ impl Publisher<'_> {
             };
             let first = format!("{}: {error}{others}", self.names.show(*place));
             return Some(match end {
-                End::Failed(why) | End::Hopeless(why) => format!("{why}; and {first}"),
+                End::Failed(why) => format!("{why}; and {first}"),
+                // What was given up for that reason needs no other.
+                End::Hopeless(why) => why.clone(),
                 _ => first,
             });
         }

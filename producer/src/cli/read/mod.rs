@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use gapless_common::backoff::Backoff;
+use gapless_common::error_code::ErrorCode;
 use gapless_common::records::{DECOMPRESSED_MAX, batches, check_crc, iterate};
 use gapless_common::seam::Seams;
 use tokio::time::{Instant, sleep};
@@ -114,6 +115,12 @@ impl Reader<'_> {
             // A broker that restarts is waited for by who follows.
             Err(error @ ClientError::Unreachable(_)) if self.args.follow && known.is_some() => {
                 return Err(Trouble::Passing(error));
+            }
+            // Retriable for who waits for a topic to come about; a misspelt name is told at once.
+            Err(error @ ClientError::Refused { code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, .. })
+                if known.is_none() && !self.args.follow =>
+            {
+                return Err(Trouble::Final(Stop::failed(&error)));
             }
             other => other?,
         };

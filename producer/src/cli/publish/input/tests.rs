@@ -71,6 +71,23 @@ fn lines_come_out_as_they_went_in() {
 }
 
 #[test]
+fn only_the_newline_ends_a_line_unless_told_otherwise() {
+    let lines = |text: &str, crlf| {
+        let block = Block { source: 0, buffer: text.as_bytes().to_vec(), filled: text.len() };
+        block.lines(crlf).map(|line| String::from_utf8(line.to_vec()).unwrap()).collect::<Vec<_>>()
+    };
+    for (text, kept, cut) in [
+        ("a\r\nb\r\n", &["a\r", "b\r"][..], &["a", "b"][..]),
+        ("a\r\r\n\r\n\n", &["a\r\r", "\r", ""], &["a\r", "", ""]),
+        ("a\rb\nlast\r", &["a\rb", "last\r"], &["a\rb", "last\r"]),
+        ("\n", &[""], &[""]),
+    ] {
+        assert_eq!(lines(text, false), kept, "{text:?}");
+        assert_eq!(lines(text, true), cut, "{text:?}");
+    }
+}
+
+#[test]
 fn a_line_over_the_limit_is_measured_and_left_out_and_those_around_it_come() {
     let long = vec![b'x'; 5000];
     let mut input = b"before\n".to_vec();
