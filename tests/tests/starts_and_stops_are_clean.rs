@@ -172,7 +172,15 @@ fn a_log_that_cannot_be_written_stops_nothing() {
     command
         .args(["-c", "exec \"$0\" \"$@\" 2>/dev/full"])
         .arg(binaries::path("gapless-broker"))
-        .args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--log-level", "debug", "--data-dir"])
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--http-listen",
+            "127.0.0.1:0",
+            "--log-level",
+            "debug",
+            "--data-dir",
+        ])
         .arg(folder.path().join("data"));
     let mut process = Process::start("gapless-broker", &mut command);
     let ready = process.line("ready line", Ready::parse);
