@@ -46,7 +46,8 @@ pub async fn run(args: PublishArgs, seams: Seams, mut signals: Signals) -> Resul
     let metrics =
         Metrics::start(args.metrics_listen.as_deref(), args.metrics_file.as_deref(), &seams.spawner).await?;
     let producer = connect(config.clone(), &seams, &mut signals).await?;
-    if !args.quiet && sources.contains(&Source::Stdin) && io::stdin().is_terminal() {
+    let typed = sources.contains(&Source::Stdin) && io::stdin().is_terminal();
+    if !args.quiet && typed {
         complain("reading standard input, Ctrl-D ends");
     }
 
@@ -72,7 +73,8 @@ pub async fn run(args: PublishArgs, seams: Seams, mut signals: Signals) -> Resul
         inputs,
         used,
         signals,
-        progress: Progress::start(args.quiet, total),
+        // Nobody wants a line drawn over what they type.
+        progress: Progress::start(args.quiet || typed, total),
         report,
         tracker,
         rejected: run::Rejections::default(),

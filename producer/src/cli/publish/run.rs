@@ -412,8 +412,9 @@ fn all_headers<'a>(common: &[HeaderRef<'a>], parsed: &'a Parsed<'_>) -> Vec<Head
     common.iter().copied().chain(own).collect()
 }
 
-fn size_of_record(view: &RecordView<'_>) -> u64 {
+fn size_of_record(view: &RecordView<'_>) -> u32 {
     let bytes = |field: Option<&[u8]>| field.map_or(0, <[u8]>::len);
     let headers: usize = view.headers.iter().map(|header| header.key.len() + bytes(header.value)).sum();
-    (bytes(view.key) + bytes(view.value) + headers) as u64
+    // An admitted record is smaller than a batch, and that smaller than this.
+    u32::try_from(bytes(view.key) + bytes(view.value) + headers).unwrap_or(u32::MAX)
 }

@@ -21,8 +21,8 @@ struct Group {
     /// The first one's.
     delivery: Delivery,
     places: Places,
-    /// Bytes of keys, values and headers.
-    bytes: u64,
+    /// Bytes of keys, values and headers, of each.
+    sizes: Vec<u32>,
     /// So many records were admitted at that time.
     times: Vec<(u32, Instant)>,
 }
@@ -89,7 +89,7 @@ impl Tracker {
     }
 
     /// A record was admitted.
-    pub fn add(&mut self, delivery: Delivery, place: Place, bytes: u64, now: Instant) {
+    pub fn add(&mut self, delivery: Delivery, place: Place, size: u32, now: Instant) {
         self.counts.admitted += 1;
         // Partitions are numbered from 0; a negative number never comes from an admission.
         let partition = usize::try_from(delivery.partition().partition.0).unwrap_or(0);
@@ -101,7 +101,7 @@ impl Tracker {
             && last.delivery.shares_batch_with(&delivery)
         {
             last.places.push(place);
-            last.bytes += bytes;
+            last.sizes.push(size);
             match last.times.last_mut() {
                 Some((count, time)) if *time == now => *count += 1,
                 _ => last.times.push((1, now)),
@@ -110,7 +110,7 @@ impl Tracker {
         }
         let mut places = Places::default();
         places.push(place);
-        groups.push_back(Group { delivery, places, bytes, times: vec![(1, now)] });
+        groups.push_back(Group { delivery, places, sizes: vec![size], times: vec![(1, now)] });
     }
 
     /// True when nothing is under way.
@@ -156,7 +156,7 @@ impl Tracker {
         let count = group.places.count();
         if let Some(first) = all_acked(&group.delivery, count) {
             self.counts.acked += u64::from(count);
-            self.counts.bytes_acked += group.bytes;
+            self.counts.bytes_acked += group.sizes.iter().map(|size| u64::from(*size)).sum::<u64>();
             for (count, time) in &group.times {
                 self.record_latency(now.duration_since(*time), u64::from(*count));
             }
@@ -166,13 +166,12 @@ impl Tracker {
                 results: Results::AllAcked(&first),
             });
         }
-        let bytes_each = group.bytes / u64::from(count.max(1));
         let times = group.times.iter().flat_map(|(count, time)| (0..*count).map(|_| *time));
-        for ((at, place), time) in (0..).zip(group.places.iter()).zip(times) {
+        for (((at, place), size), time) in (0..).zip(group.places.iter()).zip(&group.sizes).zip(times) {
             match group.delivery.try_result_behind(at) {
                 Some(Ok(_)) => {
                     self.counts.acked += 1;
-                    self.counts.bytes_acked += bytes_each;
+                    self.counts.bytes_acked += u64::from(*size);
                     self.record_latency(now.duration_since(time), 1);
                 }
                 Some(Err(error)) => self.fail(place, error),
