@@ -20,19 +20,13 @@ pub(super) fn handle(request: &Incoming) -> Result<Reply, ApiError> {
     request.answer(&ApiVersionsResponse { api_keys, ..Default::default() })
 }
 
-pub(super) fn refuse_version(request: &Incoming) -> Result<Reply, ApiError> {
+pub(super) fn refuse_version(request: Incoming) -> Result<Reply, ApiError> {
     let body = ApiVersionsResponse {
         error_code: request.count(ErrorCode::UNSUPPORTED_VERSION),
         api_keys: vec![advertised(ApiKey::ApiVersions)],
         ..Default::default()
     };
-    let as_version_0 = Incoming {
-        broker: std::sync::Arc::clone(&request.broker),
-        endpoint: std::sync::Arc::clone(&request.endpoint),
-        version: 0,
-        ..*request
-    };
-    as_version_0.answer(&body)
+    Incoming { version: 0, ..request }.answer(&body)
 }
 
 fn advertised(api: ApiKey) -> ApiVersion {

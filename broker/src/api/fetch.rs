@@ -80,7 +80,7 @@ struct Look {
     urgent: bool,
 }
 
-pub(super) async fn handle(request: Incoming, body: FetchRequest) -> Result<Reply, ApiError> {
+pub(super) async fn handle(mut request: Incoming, body: FetchRequest) -> Result<Reply, ApiError> {
     // 0 opens a session and −1 is without one: both are answered in full. Any other epoch goes on with a session.
     if body.session_id != 0 && body.session_epoch > 0 {
         return request.answer(&FetchResponse {
@@ -92,7 +92,7 @@ pub(super) async fn handle(request: Incoming, body: FetchRequest) -> Result<Repl
     let deadline = request.received + wait;
     let plan = plan(&request, body);
     let first = plan.look().await;
-    if first.is_enough(&plan) || Instant::now() >= deadline {
+    if first.is_enough(&plan) || Instant::now() >= deadline || !request.charge.may_wait() {
         return Ok(Reply::Ready(respond(&request, first)?));
     }
     Ok(Reply::Later(Box::pin(async move {

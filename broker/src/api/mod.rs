@@ -30,6 +30,7 @@ use crate::{
     broker::Shared,
     connection::{
         Endpoint,
+        budget::Charge,
         reply::{Reply, in_memory},
     },
     log::PartitionLog,
@@ -49,6 +50,8 @@ pub struct Incoming {
     pub correlation_id: i32,
     /// When it was complete.
     pub received: Instant,
+    /// The memory it takes.
+    pub charge: Charge,
 }
 
 /// A request that cannot be answered: the connection is closed.
@@ -74,7 +77,7 @@ pub enum ApiError {
 pub async fn dispatch(request: Incoming, mut body: Decoder) -> Result<Reply, ApiError> {
     if !request.api.versions().contains(&request.version) {
         if request.api == ApiKey::ApiVersions {
-            return api_versions::refuse_version(&request);
+            return api_versions::refuse_version(request);
         }
         return Err(ApiError::Version { api: request.api, version: request.version });
     }

@@ -67,7 +67,7 @@ struct Waiting {
     partition: usize,
 }
 
-pub(super) async fn handle(request: Incoming, body: ProduceRequest) -> Result<Reply, ApiError> {
+pub(super) async fn handle(mut request: Incoming, body: ProduceRequest) -> Result<Reply, ApiError> {
     let acks = match body.acks {
         0 => Some(Acks::None),
         1 => Some(Acks::Leader),
@@ -119,6 +119,11 @@ pub(super) async fn handle(request: Incoming, body: ProduceRequest) -> Result<Re
     if waiting.is_empty() {
         return request.answer(&response);
     }
+    // The records are in the page cache, and a name is all that would keep the frame in memory.
+    for topic in &mut response.responses {
+        topic.name = topic.name.detached();
+    }
+    request.charge.give_back();
     let deadline = request.received + Duration::from_millis(u64::try_from(body.timeout_ms).unwrap_or(0));
     Ok(Reply::Later(Box::pin(async move {
         wait_until_durable(&request, &mut response, waiting, deadline).await;

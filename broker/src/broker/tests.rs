@@ -12,17 +12,21 @@ use bytes::Bytes;
 use gapless_common::{
     channel::{Channel, ChannelConfig},
     error_code::ErrorCode,
-    protocol::messages::{
-        CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, ProduceRequest,
-        create_topics::CreatableTopic,
-        delete_topics::DeleteTopicState,
-        metadata::MetadataRequestTopic,
-        produce::{PartitionData, TopicData},
+    protocol::{
+        Part, encode_request_frame,
+        messages::{
+            CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest,
+            create_topics::CreatableTopic,
+            delete_topics::DeleteTopicState,
+            fetch::{FetchPartition, FetchTopic},
+            metadata::MetadataRequestTopic,
+            produce::{PartitionData, TopicData},
+        },
     },
     records::{Compression, OpenBatch, RecordRef},
     seam::Seams,
 };
-use tokio::time::Instant;
+use tokio::{io::AsyncWriteExt as _, time::Instant};
 
 use super::{Broker, StartError};
 use crate::{
@@ -227,27 +231,73 @@ async fn a_disk_that_does_not_answer_holds_up_the_stop_for_no_longer_than_was_sa
 
 #[tokio::test]
 async fn a_client_that_reads_no_answer_does_not_hold_up_the_stop() {
-    use gapless_common::protocol::encode_request_frame;
-    use tokio::io::AsyncWriteExt as _;
-
     let mut rig = Rig::new();
     rig.config.shutdown_timeout = Duration::from_secs(1);
     let broker = rig.start("a").await;
-    for topic in 0..50 {
-        assert_eq!(create(&client(&broker).await, &format!("topic-{topic}")).await, ErrorCode::NONE);
-    }
     let connection = Seams::real().network.connect(&broker.kafka_addresses()[0].1.to_string()).await.unwrap();
     let mut writer = connection.writer;
-    let all_topics = MetadataRequest { topics: None, ..MetadataRequest::default() };
-    let parts = encode_request_frame(1, None, &all_topics, 1).unwrap();
-    let [gapless_common::protocol::Part::Bytes(frame)] = parts.as_slice() else { panic!("one part") };
-    let many = frame.repeat(1000);
+    // Answered with the name.
+    let name = "?".repeat(30_000);
+    let topic = MetadataRequestTopic { name: Some(name.as_str().into()), ..MetadataRequestTopic::default() };
+    let request = MetadataRequest { topics: Some(vec![topic]), ..MetadataRequest::default() };
+    let parts = encode_request_frame(1, None, &request, 1).unwrap();
+    let frame: Vec<u8> = parts.iter().flat_map(memory_of).collect();
+    let many = frame.repeat(10);
     // Until the broker takes no more: its own buffers, and those of both sockets, are full of answers.
     while tokio::time::timeout(Duration::from_millis(500), writer.write_all(&many)).await.is_ok() {}
+    let answers = in_flight(&broker);
+    assert!(answers > 30 && answers < 40, "a MiB of answers, not all that were asked for: {answers}");
     let began = Instant::now();
     assert!(broker.stop().await);
     assert!(began.elapsed() < Duration::from_secs(30));
     drop(connection.reader);
+}
+
+fn memory_of(part: &Part) -> Bytes {
+    match part {
+        Part::Bytes(bytes) => bytes.clone(),
+        Part::External { .. } => panic!("a request is in memory"),
+    }
+}
+
+fn in_flight(broker: &Broker) -> u32 {
+    let metrics = broker.shared.metrics.render(&[]);
+    let value = metrics.lines().find_map(|line| line.strip_prefix("gapless_broker_requests_in_flight "));
+    value.unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_fetch_too_large_to_be_kept_is_answered_at_once() {
+    let mut rig = Rig::new();
+    rig.config.max_request_bytes = 64 << 10;
+    rig.config.max_inflight_bytes = 128 << 10;
+    rig.config.max_message_bytes = 32 << 10;
+    let broker = rig.start("a").await;
+    let client = client(&broker).await;
+    assert_eq!(create(&client, "events").await, ErrorCode::NONE);
+    let fetch = |partitions: usize| {
+        let partition = FetchPartition { partition_max_bytes: 1, ..FetchPartition::default() };
+        let topic = FetchTopic {
+            topic: "events".into(),
+            partitions: vec![partition; partitions],
+            ..FetchTopic::default()
+        };
+        FetchRequest { max_wait_ms: 300_000, min_bytes: 1, topics: vec![topic], ..FetchRequest::default() }
+    };
+    let version = 11;
+    let patience = Duration::from_secs(60);
+    let large = client.send(fetch(1200), version, patience).await.unwrap().await.unwrap();
+    assert_eq!(large.responses[0].partitions.len(), 1200);
+    assert_eq!(broker.shared.budget.used(), 0);
+
+    let small = client.send(fetch(1), version, patience).await.unwrap();
+    while broker.shared.budget.used() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let other = self::client(&broker).await;
+    append(&other, "events", "what it waits for").await;
+    assert!(small.await.unwrap().responses[0].partitions[0].records.as_ref().is_some_and(|r| !r.is_empty()));
+    assert!(broker.stop().await);
 }
 
 #[tokio::test]

@@ -25,6 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The slice of small requests, as a part of the whole: 4 MiB of the default.
 const SMALL_SLICE_DIVISOR: usize = 32;
 
+/// What requests that wait for data may hold, as a part of the whole: 32 MiB of the default, a hundred thousand
+/// ordinary fetches. Past it a fetch is answered at once with what there is.
+const WAITING_DIVISOR: usize = 4;
+
 /// What a frame is charged as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
@@ -34,11 +38,10 @@ pub enum Size {
     Large,
 }
 
-/// What one connection holds, and how it stands.
+/// What one connection's frame under way holds, and how it stands.
 struct Account {
     charged: usize,
-    /// When the frame that is coming was first charged; `None` when no frame is under way, or a whole one is being
-    /// handled and will be given back by itself.
+    /// When the frame that is coming was first charged; `None` when none is, or it is whole.
     receiving_since: Option<Instant>,
     evicted: Arc<Notify>,
 }
@@ -51,6 +54,8 @@ struct Books {
     /// Part of the limit that only small frames may use.
     small_slice: usize,
     used: usize,
+    /// Part of `used` that waits for data.
+    waiting: usize,
     reserve_holder: Option<u64>,
     accounts: BTreeMap<u64, Account>,
     next_id: u64,
@@ -81,16 +86,32 @@ impl Books {
         true
     }
 
-    /// Gives back all that `id` holds. True when somebody who waits may now find room.
-    fn give_back(&mut self, id: u64) -> bool {
-        let Some(account) = self.accounts.get_mut(&id) else { return false };
-        let freed = std::mem::take(&mut account.charged);
+    /// The frame of `id` is handled now: what it holds is no longer the account's. Also says whether it drew on the
+    /// reserve.
+    fn take(&mut self, id: u64) -> (usize, bool) {
+        let Some(account) = self.accounts.get_mut(&id) else { return (0, false) };
         account.receiving_since = None;
-        self.used -= freed;
-        if self.reserve_holder == Some(id) {
+        (std::mem::take(&mut account.charged), self.reserve_holder == Some(id))
+    }
+
+    fn give_back(&mut self, bytes: usize, from_reserve: bool) {
+        self.used -= bytes;
+        if from_reserve {
             self.reserve_holder = None;
         }
-        freed > 0
+    }
+
+    fn wait_with(&mut self, bytes: usize) -> bool {
+        let after = self.waiting + bytes;
+        let may = after <= self.limit / WAITING_DIVISOR;
+        if may {
+            self.waiting = after;
+        }
+        may
+    }
+
+    fn is_receiving(&self, id: u64) -> bool {
+        self.accounts.get(&id).is_some_and(|account| account.receiving_since.is_some())
     }
 
     fn settle(&mut self, id: u64) {
@@ -129,6 +150,7 @@ impl MemoryBudget {
             reserve,
             small_slice,
             used: 0,
+            waiting: 0,
             reserve_holder: None,
             accounts: BTreeMap::new(),
             next_id: 0,
@@ -184,28 +206,70 @@ impl BudgetAccount {
         }
     }
 
-    /// The frame is whole: it is given back when it has been handled, and its sender is not to blame until then.
+    /// The frame is whole, and its sender no longer to blame for the memory it takes.
     pub fn settle(&self) {
         self.budget.books().settle(self.id);
     }
 
-    /// Gives back all that was charged.
-    pub fn give_back(&self) {
-        if self.budget.books().give_back(self.id) {
-            self.budget.freed.notify_waiters();
-        }
+    /// What the frame holds, for whoever handles it.
+    pub fn take(&self) -> Charge {
+        let (bytes, from_reserve) = self.budget.books().take(self.id);
+        Charge { budget: Arc::clone(&self.budget), bytes, from_reserve, waits: false }
     }
 
-    /// Resolves when this connection must be closed to make room for others.
+    /// Resolves when this connection must be closed to make room for others: it was the slowest sender, and still sends.
     pub async fn evicted(&self) {
-        self.evicted.notified().await;
+        loop {
+            self.evicted.notified().await;
+            if self.budget.books().is_receiving(self.id) {
+                return;
+            }
+        }
     }
 }
 
 impl Drop for BudgetAccount {
     fn drop(&mut self) {
-        self.give_back();
+        drop(self.take());
         self.budget.books().accounts.remove(&self.id);
+    }
+}
+
+/// The memory of one whole request; given back on drop.
+pub struct Charge {
+    budget: Arc<MemoryBudget>,
+    bytes: usize,
+    from_reserve: bool,
+    waits: bool,
+}
+
+impl Charge {
+    /// Whether the request may wait for data, and keep its memory for so long.
+    pub fn may_wait(&mut self) -> bool {
+        self.waits = self.waits || self.budget.books().wait_with(self.bytes);
+        self.waits
+    }
+
+    /// The request no longer takes memory, though it goes on.
+    pub fn give_back(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        if bytes == 0 {
+            return;
+        }
+        {
+            let mut books = self.budget.books();
+            books.give_back(bytes, self.from_reserve);
+            if std::mem::take(&mut self.waits) {
+                books.waiting -= bytes;
+            }
+        }
+        self.budget.freed.notify_waiters();
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 
@@ -229,7 +293,7 @@ mod tests {
         );
         b.charge(10, Size::Large).await;
         assert_eq!(budget.used(), FOR_LARGE);
-        b.give_back();
+        drop(b.take());
         c.charge(RESERVE, Size::Large).await;
         assert_eq!(budget.used(), FOR_LARGE);
     }
@@ -260,9 +324,9 @@ mod tests {
         let more = timeout(PATIENCE * 2, slow.charge(1, Size::Large));
         let evict = async {
             slow.evicted().await;
-            slow.give_back();
+            drop(slow.take());
             assert!(timeout(PATIENCE / 2, quick.evicted()).await.is_err(), "others are spared");
-            quick.give_back();
+            drop(quick.take());
         };
         let ((), more, ()) = tokio::join!(wait, more, evict);
         assert!(more.is_ok());
@@ -276,5 +340,41 @@ mod tests {
         drop(account);
         assert_eq!(budget.used(), 0);
         budget.open().charge(FOR_LARGE, Size::Large).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_sent_all_is_not_closed_for_having_been_slow() {
+        let budget = MemoryBudget::new(LIMIT, RESERVE);
+        let (slow, waiter) = (budget.open(), budget.open());
+        slow.charge(FOR_LARGE, Size::Large).await;
+        let wait = timeout(PATIENCE * 2, waiter.charge(RESERVE, Size::Large));
+        assert!(wait.await.is_err(), "nobody makes room");
+        // It was chosen while it was sending, and is through before it hears of it.
+        slow.settle();
+        drop(slow.take());
+        assert!(timeout(PATIENCE, slow.evicted()).await.is_err());
+        waiter.charge(RESERVE, Size::Large).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_wait_hold_no_more_than_their_part() {
+        let budget = MemoryBudget::new(LIMIT, RESERVE);
+        let (account, other) = (budget.open(), budget.open());
+        let part = LIMIT / WAITING_DIVISOR;
+        account.charge(part, Size::Small).await;
+        let mut first = account.take();
+        assert!(first.may_wait());
+        assert!(first.may_wait(), "asked again, it is charged once");
+        other.charge(1, Size::Small).await;
+        let mut second = other.take();
+        assert!(!second.may_wait());
+        drop(account);
+        assert_eq!(budget.used(), part + 1, "a request outlives its connection's account");
+        drop(first);
+        assert!(second.may_wait());
+        second.give_back();
+        assert_eq!(budget.used(), 0);
+        drop(second);
+        assert_eq!(budget.used(), 0);
     }
 }

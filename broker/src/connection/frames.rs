@@ -88,8 +88,8 @@ impl FrameReader {
         Self { reader, buffer: BytesMut::new(), read_size: READ_IDLE, frame_max, idle_timeout, frame_timeout }
     }
 
-    /// The next frame, without its length. Its bytes stay charged to `account` until that is told to give them back.
-    /// Not to be polled again after it was dropped half-way: a connection reads until its end.
+    /// The next frame, without its length. Its bytes stay charged to `account` until they are taken from it. Not to be polled
+    /// again after it was dropped half-way: a connection reads until its end.
     pub async fn next(&mut self, account: &BudgetAccount) -> Result<Bytes, FrameEnd> {
         let mut deadline =
             Instant::now() + if self.buffer.is_empty() { self.idle_timeout } else { self.frame_timeout };
@@ -192,7 +192,7 @@ mod tests {
                 let received = frames.next(&account).await.unwrap();
                 assert_eq!(received, frame(size).split_off(4));
                 assert_eq!(budget.used(), size + 4);
-                account.give_back();
+                drop(account.take());
             }
             assert!(matches!(frames.next(&account).await, Err(FrameEnd::Closed)));
         };

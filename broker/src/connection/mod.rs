@@ -19,10 +19,13 @@ use gapless_common::{
     protocol::{self, ApiKey, Decoder},
     seam::Connection,
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
 
 use self::{
-    budget::BudgetAccount,
+    budget::{BudgetAccount, Charge},
     frames::{FrameEnd, FrameReader},
     writer::{Answer, InFlight, write_answers},
 };
@@ -31,6 +34,10 @@ use crate::{api, broker::Shared};
 /// Requests of one connection that are read and not yet answered; beyond it reading pauses. Kafka's clients keep five
 /// in flight, librdkafka without idempotence many more.
 const PIPELINE_MAX: usize = 128;
+
+/// Bytes of answers in memory that one connection may have waiting to be written; beyond it reading pauses. One that is
+/// larger goes alone.
+const ANSWERS_BYTES_MAX: u32 = 1 << 20;
 
 /// The address that clients of one listener are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +114,7 @@ async fn receive(
     answers: &mpsc::Sender<Answer>,
 ) -> End {
     let mut stage = broker.stage();
+    let answers_room = Arc::new(Semaphore::new(ANSWERS_BYTES_MAX as usize));
     loop {
         // Room for the answer comes first: a request is not even read, and takes no memory, while its answer would have no
         // place.
@@ -130,11 +138,18 @@ async fn receive(
         };
         let received = Instant::now();
         // On the heap, since it is large and most connections are idle most of the time.
-        match Box::pin(handle(broker, endpoint, frame, received)).await {
-            Ok(answer) => place.send(answer),
+        let mut answer = match Box::pin(handle(broker, endpoint, frame, account.take(), received)).await {
+            Ok(answer) => answer,
             Err(why) => return End::NotARequest(why),
-        }
-        account.give_back();
+        };
+        let room = u32::try_from(answer.reply.bytes_in_memory()).unwrap_or(u32::MAX).min(ANSWERS_BYTES_MAX);
+        answer.room = tokio::select! {
+            biased;
+            room = Arc::clone(&answers_room).acquire_many_owned(room) => room.ok(),
+            () = answers.closed() => return End::WriterGone,
+            () = stage.aborted() => return End::Stopping,
+        };
+        place.send(answer);
         if stage.is_stopping() {
             return End::Stopping;
         }
@@ -145,6 +160,7 @@ async fn handle(
     broker: &Arc<Shared>,
     endpoint: &Arc<Endpoint>,
     frame: Bytes,
+    charge: Charge,
     received: Instant,
 ) -> Result<Answer, String> {
     let mut body = Decoder::new(frame);
@@ -159,10 +175,11 @@ async fn handle(
         version: header.api_version,
         correlation_id: header.correlation_id,
         received,
+        charge,
     };
     let in_flight = InFlight::enter(&broker.metrics.requests_in_flight);
     let reply = api::dispatch(request, body).await.map_err(|error| error.to_string())?;
-    Ok(Answer { api: key, received, reply, in_flight })
+    Ok(Answer { api: key, received, reply, in_flight, room: None })
 }
 
 impl std::fmt::Display for End {

@@ -26,6 +26,18 @@ pub enum Reply {
     Close(String),
 }
 
+impl Reply {
+    /// Bytes that it takes until it is written. One that comes later takes them when its turn has come.
+    pub fn bytes_in_memory(&self) -> usize {
+        let Self::Ready(parts) = self else { return 0 };
+        let in_memory = |part: &BodyPart| match part {
+            BodyPart::Bytes(bytes) => bytes.len(),
+            BodyPart::File(_) => 0,
+        };
+        parts.iter().map(in_memory).sum()
+    }
+}
+
 /// Puts file ranges where an encoded message left room for them.
 pub fn splice(parts: Vec<Part>, ranges: &[FileRange]) -> Vec<BodyPart> {
     parts

@@ -11,7 +11,7 @@ use gapless_common::{protocol::ApiKey, seam::WriteHalf};
 use metrics::Gauge;
 use tokio::{
     io::AsyncWriteExt,
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, mpsc},
     time::{Instant, timeout},
 };
 
@@ -33,6 +33,8 @@ pub struct Answer {
     pub reply: Reply,
     /// Counted until it is written.
     pub in_flight: InFlight,
+    /// Its share of the memory for answers, until it is written.
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 /// One request in the gauge of those under way; leaves it on drop.
@@ -77,9 +79,10 @@ pub async fn write_answers(
     metrics: &BrokerMetrics,
 ) -> Result<(), WriteEnd> {
     let mut out = Output { socket, stall_timeout, queue: VecDeque::new() };
+    let mut unwritten = Vec::new();
     while let Some(first) = answers.recv().await {
         let mut next = Some(first);
-        while let Some(Answer { api, received, reply, in_flight }) = next {
+        while let Some(Answer { api, received, reply, in_flight, room }) = next {
             let parts = match reply {
                 Reply::Nothing => Vec::new(),
                 Reply::Ready(parts) => parts,
@@ -88,6 +91,7 @@ pub async fn write_answers(
                     std::task::Poll::Pending => {
                         // Earlier answers must not wait for this one's condition.
                         out.flush().await?;
+                        unwritten.clear();
                         parts.await
                     }
                 },
@@ -97,6 +101,7 @@ pub async fn write_answers(
                 }
             };
             metrics.request_done(api, received.elapsed());
+            unwritten.push((in_flight, room));
             for part in parts {
                 match part {
                     BodyPart::Bytes(bytes) => out.push(bytes),
@@ -106,10 +111,10 @@ pub async fn write_answers(
                     }
                 }
             }
-            drop(in_flight);
             next = if out.queue.len() < PARTS_PER_WRITE { answers.try_recv().ok() } else { None };
         }
         out.flush().await?;
+        unwritten.clear();
     }
     Ok(())
 }

@@ -42,7 +42,6 @@ impl RealFiles {
     }
 
     /// The data directory and what is missing above it, durably: nothing in it is safe while its own name is not.
-    #[expect(clippy::disallowed_methods, reason = "the real side of the seam")]
     async fn create_root(&self) -> io::Result<()> {
         let root = std::path::absolute(&self.root)?;
         // Not `exists`, which takes what may not be looked at for missing.

@@ -9,6 +9,12 @@ use super::error::{DecodeError, DecodeProblem};
 /// names have letters, stay well below this.
 const MEMORY_PER_BYTE: usize = 16;
 
+/// The size of frame up to which that holds.
+const NAMES_FRAME_MAX: usize = 1 << 20;
+
+/// The same for the bytes beyond: honest frames of such sizes hold records, which take no memory of their own.
+const MEMORY_PER_RECORD_BYTE: usize = 2;
+
 /// Memory that the arrays of any message may take, so that short names in short messages always fit.
 const MEMORY_ALWAYS: usize = 64 * 1024;
 
@@ -23,7 +29,11 @@ impl Decoder {
     /// A decoder at the beginning of `bytes`. What it reads are views of them.
     #[must_use]
     pub fn new(bytes: Bytes) -> Self {
-        let memory_left = bytes.len().saturating_mul(MEMORY_PER_BYTE).saturating_add(MEMORY_ALWAYS);
+        let (names, records) =
+            (bytes.len().min(NAMES_FRAME_MAX), bytes.len().saturating_sub(NAMES_FRAME_MAX));
+        let memory_left = (names.saturating_mul(MEMORY_PER_BYTE))
+            .saturating_add(records.saturating_mul(MEMORY_PER_RECORD_BYTE))
+            .saturating_add(MEMORY_ALWAYS);
         Self { rest: bytes, memory_left }
     }
 

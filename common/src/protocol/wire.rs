@@ -148,7 +148,8 @@ impl Lengthy for Text {
     }
 
     fn write_body(&self, out: &mut Encoder, _: Form) -> Result<(), EncodeError> {
-        out.bytes(self.as_bytes());
+        // Copied even if it is long: an answer that names what was asked for must not keep the whole request in memory.
+        out.slice(self.as_bytes());
         Ok(())
     }
 

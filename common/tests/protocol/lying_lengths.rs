@@ -179,6 +179,6 @@ fn a_frame_of_nothing_but_empty_names_is_refused() {
     assert_eq!(
         error.unwrap().to_string(),
         "DeleteTopicsRequest v4: topic_names would take 33554432 bytes of memory, and only \
-         16842880 are left of what the size of the frame allows"
+         16842768 are left of what the size of the frame allows"
     );
 }

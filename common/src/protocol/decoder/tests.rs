@@ -62,6 +62,11 @@ fn an_array_is_admitted_only_if_it_fits_the_bytes_and_the_memory() {
     let mut input = Decoder::new(Bytes::from(vec![0; size]));
     assert!(input.admit(size / 2, 1, 32).is_ok());
     assert!(matches!(input.admit(size / 2, 1, 32), Err(DecodeProblem::TooMuchMemory { .. })));
+
+    // Eight of them: what is so large holds records, which are not counted here, and little beside them.
+    let mut input = Decoder::new(Bytes::from(vec![0; 8 * size]));
+    assert!(input.admit(size, 1, 30).is_ok());
+    assert!(matches!(input.admit(size, 1, 1), Err(DecodeProblem::TooMuchMemory { .. })));
 }
 
 #[test]
