@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, BufWriter, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use gapless_common::seam::WallClock;
@@ -249,7 +250,7 @@ impl Publisher<'_> {
         if let Some(report) = &mut self.report {
             report
                 .rejected(&self.args.topic, place, why)
-                .map_err(|error| End::Failed(report_failed(&error)))?;
+                .map_err(|error| End::Failed(report_failed(self.args, &error)))?;
         }
         if !self.args.skip_failed {
             self.rejected.first = Some(sentence.clone());
@@ -267,7 +268,7 @@ impl Publisher<'_> {
 
     /// Counts what has ended; a failed record is the end unless it may be skipped.
     fn look(&mut self) -> Result<(), End> {
-        self.sweep().map_err(|error| End::Failed(report_failed(&error)))?;
+        self.sweep().map_err(|error| End::Failed(report_failed(self.args, &error)))?;
         if self.tracker.first_failed.is_some() && !self.args.skip_failed {
             return Err(End::Delivery);
         }
@@ -348,7 +349,7 @@ impl Publisher<'_> {
     /// Without a report that can be trusted the run has failed, if only for that.
     fn give_up_report(&mut self, end: &mut End, error: &io::Error) {
         self.report = None;
-        let told = report_failed(error);
+        let told = report_failed(self.args, error);
         if matches!(end, End::Input | End::Delivery) {
             *end = End::Failed(told);
         } else if !matches!(end, End::Failed(known) if *known == told) {
@@ -403,8 +404,9 @@ impl Cursor {
     }
 }
 
-fn report_failed(error: &io::Error) -> String {
-    format!("the report cannot be written: {error}")
+fn report_failed(args: &PublishArgs, error: &io::Error) -> String {
+    let path = args.report.as_deref().unwrap_or(Path::new(""));
+    format!("--report {} cannot be written: {error}", path.display())
 }
 
 fn all_headers<'a>(common: &[HeaderRef<'a>], parsed: &'a Parsed<'_>) -> Vec<HeaderRef<'a>> {
