@@ -1,4 +1,5 @@
-//! A Kafka producer that says what became of every record.
+//! A Kafka producer that says what became of every record: acknowledged (exactly once, in order, without a gap before
+//! it), not written, or not known.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -6,13 +7,36 @@
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let producer = Producer::builder().bootstrap_servers("127.0.0.1:9092").build().await?;
+//!
+//! // Waits for room in the buffer, not for the broker; records are sent in the order in which they are admitted.
 //! let delivery = producer.send(Record::new("events").key("user-7").value("signed in")).await?;
 //! let ack = delivery.await?;
-//! println!("{} at {:?}", ack.partition, ack.offset);
-//! producer.flush(Duration::from_secs(30)).await?;
+//! println!("{} at offset {:?}", ack.partition, ack.offset);
+//!
+//! // Many records: a topic handle takes borrowed bytes, and dropped deliveries cost nothing.
+//! let events = producer.topic("events");
+//! for line in ["one", "two", "three"] {
+//!     drop(events.send(gapless_producer::RecordView::new().value(line.as_bytes())).await?);
+//! }
+//! producer.close(Duration::from_secs(30)).await?;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # The promise
+//! With the defaults (`acks` all, idempotence, at most five requests in flight), what was acknowledged is in the log exactly
+//! once, in order, without a gap. When a record fails, its partition halts: later records fail behind it and `send` gives
+//! them back, until the caller [resumes](Producer::resume) the partition, or chose [`OnFailure::Skip`] beforehand. Weaker settings
+//! work and drop the promise: [`Config::weaknesses`] names them. Towards brokers that know topics only by name (all, up to Produce
+//! version 12), one short race remains: records on their way while a topic is deleted and created again may land in the new
+//! one.
+//!
+//! # How a record travels
+//! - `record`, `config`, `builder`, `producer`: what a caller holds; `fate`, `error`, `delivery`: what it is told.
+//! - `topic`, `partitioner`: which partition; `accumulator`, `memory`: into the open batch, within the buffer's budget.
+//! - `sender`: one task a broker; `linger` says when a request leaves, `partition` which batch may be in it and what an answer
+//!   means. Both are pure.
+//! - `metadata`: who leads what, and the producer's id. `shared` is what all of them share; `metrics`, `stats` count.
 
 mod accumulator;
 mod builder;

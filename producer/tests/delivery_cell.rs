@@ -67,7 +67,7 @@ fn who_waits_is_woken_whenever_the_outcome_comes() {
         };
         let resolving = {
             let cell = Arc::clone(&cell);
-            thread::spawn(move || cell.resolve(7))
+            thread::spawn(move || drop(cell.resolve(7)))
         };
         assert_eq!(block_on(Waiter::new(&cell)), 7);
         assert_eq!(other.join().unwrap(), 7);
@@ -81,7 +81,7 @@ fn one_that_goes_away_takes_no_others_wake_up_with_it() {
         let cell = Arc::new(Cell::new());
         let resolving = {
             let cell = Arc::clone(&cell);
-            thread::spawn(move || cell.resolve(7))
+            thread::spawn(move || drop(cell.resolve(7)))
         };
         let leaving = {
             let waiter = Waiter::new(&cell);
@@ -103,9 +103,9 @@ fn the_first_outcome_stands() {
         let cell = Arc::new(Cell::new());
         let other = {
             let cell = Arc::clone(&cell);
-            thread::spawn(move || cell.resolve(1))
+            thread::spawn(move || drop(cell.resolve(1)))
         };
-        cell.resolve(2);
+        drop(cell.resolve(2));
         other.join().unwrap();
         let first = block_on(Waiter::new(&cell));
         assert!(first == 1 || first == 2);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gapless_common::records::{ClosedBatch, Compression, OpenBatch};
 use tokio::time::Instant;
 
-use crate::delivery::{BatchCell, Fate, Resolver};
+use crate::delivery::{BatchCell, Fate, Resolver, Waiters};
 use crate::memory::Memory;
 use crate::partition::{Batch, Stamp};
 
@@ -40,12 +40,10 @@ impl Filling {
         Outgoing { closed, resolver: Resolver::new(self.cell), charged, admitted: self.admitted }
     }
 
-    /// It was never handed to the sender: it ends here. Gives back the number of its records.
-    pub(crate) fn end(self, fate: Fate, memory: &Memory) -> u32 {
-        let records = self.batch.record_count();
-        Resolver::new(self.cell).resolve(fate);
+    /// It was never handed to the sender: it ends here.
+    pub(crate) fn end(self, fate: Fate, memory: &Memory) -> Option<Waiters> {
         memory.release(self.charged);
-        records
+        Resolver::new(self.cell).resolve(fate)
     }
 }
 
@@ -55,9 +53,9 @@ impl Outgoing {
     }
 
     /// Tells its records their fate and gives back their memory.
-    pub(crate) fn end(self, fate: Fate, memory: &Memory) {
-        self.resolver.resolve(fate);
+    pub(crate) fn end(self, fate: Fate, memory: &Memory) -> Option<Waiters> {
         memory.release(self.charged);
+        self.resolver.resolve(fate)
     }
 }
 

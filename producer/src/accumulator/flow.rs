@@ -1,14 +1,14 @@
 //! The back of a partition: a sender picks batches and brings answers; time passes; things end.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 use gapless_common::types::TopicId;
 use tokio::time::Instant;
 
 use super::{Entry, Filling, Front, Gate, Outgoing, Partition, Place};
-use crate::delivery::Fate;
+use crate::delivery::{Fate, Waiters};
 use crate::error::ResumeError;
 use crate::fate::{Cause, Halt};
 use crate::partition::{Answer, Batch as _, ConnectionId, Effects, Machine, Next, Ticket};
@@ -158,17 +158,19 @@ impl Partition {
         answer: Answer,
         shared: &Shared,
     ) -> Option<Instant> {
+        let mut woken = Vec::new();
         let mut machine = self.back();
         let mut effects = Effects::default();
         let moment = shared.moment();
         machine.answer(ticket, answer, moment, &mut effects);
-        self.apply(effects, shared);
+        self.apply(effects, shared, &mut woken);
         self.list_if_waiting(&machine, moment.now);
         machine.deadline()
     }
 
     /// Judges deadlines; when to look again. `trouble` is what stands in the way of the connection.
     pub(crate) fn tick(self: &Arc<Self>, trouble: Option<&Arc<str>>, shared: &Shared) -> Option<Instant> {
+        let mut woken = Vec::new();
         let mut machine = self.back();
         let moment = shared.moment();
         let timeout = shared.config.delivery_timeout;
@@ -191,7 +193,7 @@ impl Partition {
                 break;
             }
         }
-        self.apply(effects, shared);
+        self.apply(effects, shared, &mut woken);
         self.list_if_waiting(&machine, moment.now);
         machine.deadline().or_else(|| self.front().oldest().map(|since| since + timeout))
     }
@@ -223,10 +225,11 @@ impl Partition {
 
     /// Metadata names the topic's id.
     pub(crate) fn topic_seen(self: &Arc<Self>, id: TopicId, shared: &Shared) {
+        let mut woken = Vec::new();
         let mut machine = self.back();
         let mut effects = Effects::default();
         machine.topic_seen(id, shared.moment(), &mut effects);
-        self.apply(effects, shared);
+        self.apply(effects, shared, &mut woken);
     }
 
     /// Lets a halted partition go on.
@@ -257,19 +260,21 @@ impl Partition {
 
     /// Ends all that has no fate yet.
     pub(crate) fn close(&self, cause: &Arc<Cause>, shared: &Shared) {
+        let mut woken = Vec::new();
         let mut machine = self.back();
         let mut effects = Effects::default();
         machine.close(cause, &mut effects);
-        self.apply(effects, shared);
+        self.apply(effects, shared, &mut woken);
         let mut front = self.front();
         if matches!(std::mem::replace(&mut front.gate, Gate::Closed), Gate::Halted(_)) {
             shared.metrics.partitions_halted.decrement(1);
         }
-        self.fail_front(front, cause, shared);
+        self.fail_front(front, cause, shared, &mut woken);
     }
 
-    /// Carries out what the machine decided. Called under the back lock: so deliveries resolve in the order of admission.
-    fn apply(&self, effects: Effects<Outgoing>, shared: &Shared) {
+    /// Carries out what the machine decided. Called under the back lock, so that deliveries resolve in the order of admission;
+    /// who waits for them goes to `woken`, which is dropped after the lock is released.
+    fn apply(&self, effects: Effects<Outgoing>, shared: &Shared, woken: &mut Vec<Waiters>) {
         let Effects { resolved, halted, refresh_metadata, retries } = effects;
         for reason in retries {
             shared.metrics.retried(reason);
@@ -283,7 +288,7 @@ impl Partition {
         for (batch, fate) in resolved {
             records += u64::from(batch.records());
             count(&batch, &fate, shared);
-            batch.end(fate, &shared.memory);
+            woken.extend(batch.end(fate, &shared.memory));
         }
         self.resolved.fetch_add(records, Ordering::Release);
         if let Some((generation, first)) = halted {
@@ -292,7 +297,7 @@ impl Partition {
             shared.metrics.partitions_halted.increment(1);
             let mut front = self.front();
             front.gate = Gate::Halted(halt);
-            self.fail_front(front, &Arc::new(Cause::Behind(first)), shared);
+            self.fail_front(front, &Arc::new(Cause::Behind(first)), shared, woken);
         }
         if progress {
             shared.metrics.buffer_bytes.set(shared.memory.used() as f64);
@@ -301,14 +306,21 @@ impl Partition {
     }
 
     /// What was never handed to the machine is not written.
-    fn fail_front(&self, mut front: std::sync::MutexGuard<'_, Front>, cause: &Arc<Cause>, shared: &Shared) {
+    fn fail_front(
+        &self,
+        mut front: MutexGuard<'_, Front>,
+        cause: &Arc<Cause>,
+        shared: &Shared,
+        woken: &mut Vec<Waiters>,
+    ) {
         let mut fillings = std::mem::take(&mut front.sealed);
         fillings.extend(front.open.take());
         front.listing.move_to(Place::Idle, Instant::now());
         drop(front);
         let mut records = 0;
         for filling in fillings {
-            records += u64::from(filling.end(Fate::NotWritten(Arc::clone(cause)), &shared.memory));
+            records += u64::from(filling.batch.record_count());
+            woken.extend(filling.end(Fate::NotWritten(Arc::clone(cause)), &shared.memory));
         }
         if records > 0 {
             shared.metrics.failed(true, cause, records);

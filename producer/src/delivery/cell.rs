@@ -39,17 +39,15 @@ impl<O> Cell<O> {
         if self.resolved.load(Ordering::Acquire) { self.outcome.get() } else { None }
     }
 
-    /// Publishes the outcome and wakes all who wait. Only the first outcome counts.
-    pub(crate) fn resolve(&self, outcome: O) {
+    /// Publishes the outcome; only the first one counts. Who waits is woken when what this returns is dropped: a waker runs
+    /// code of strangers, so that happens outside of all locks.
+    pub(crate) fn resolve(&self, outcome: O) -> Waiters {
         if self.outcome.set(outcome).is_err() {
-            return;
+            return Waiters(Slab::new());
         }
         self.resolved.store(true, Ordering::Release);
         // Who locks after this sees the outcome and does not wait; who locked before is in the list.
-        let waiters = std::mem::take(&mut *self.waiters());
-        for (_, waker) in waiters {
-            waker.wake();
-        }
+        Waiters(std::mem::take(&mut *self.waiters()))
     }
 
     /// The outcome, or a place among those who are woken when there is one.
@@ -75,6 +73,18 @@ impl<O> Cell<O> {
     pub(crate) fn leave(&self, slot: Slot) {
         if slot != Slot::NONE && self.get().is_none() {
             self.waiters().try_remove(slot.0 as usize);
+        }
+    }
+}
+
+/// Those who wait for an outcome that is there. Dropping it wakes them.
+#[must_use = "dropping it wakes who waits: do that after the last lock is released"]
+pub(crate) struct Waiters(Slab<Waker>);
+
+impl Drop for Waiters {
+    fn drop(&mut self) {
+        for waker in self.0.drain() {
+            waker.wake();
         }
     }
 }

@@ -15,6 +15,8 @@ use gapless_common::types::Offset;
 use crate::fate::{Acked, Cause, DeliveryError, Failure, PartitionName};
 use cell::{Cell, Slot};
 
+pub(crate) use cell::Waiters;
+
 /// The result of one record to come. Dropping it changes nothing about the record.
 ///
 /// Resolves to [`Acked`] or to a [`DeliveryError`]; at the latest when the delivery timeout and one request timeout have
@@ -172,14 +174,14 @@ impl Resolver {
         Self { batch, first: 0, gathered: None, sent: false, done: false }
     }
 
-    /// The only fate of these records.
-    pub(crate) fn resolve(mut self, fate: Fate) {
-        self.finish(fate);
+    /// The only fate of these records. Who waits for it is woken when what this returns is dropped.
+    pub(crate) fn resolve(mut self, fate: Fate) -> Option<Waiters> {
+        self.finish(fate)
     }
 
-    fn finish(&mut self, fate: Fate) {
+    fn finish(&mut self, fate: Fate) -> Option<Waiters> {
         if std::mem::replace(&mut self.done, true) {
-            return;
+            return None;
         }
         let outcome = match &self.gathered {
             None => Outcome::Whole(fate),
@@ -188,14 +190,14 @@ impl Resolver {
                 gathered.fates.push((self.first, fate));
                 gathered.missing = gathered.missing.saturating_sub(1);
                 if gathered.missing > 0 {
-                    return;
+                    return None;
                 }
                 let mut fates = std::mem::take(&mut gathered.fates);
                 fates.sort_unstable_by_key(|(first, _)| *first);
                 Outcome::Parts(fates)
             }
         };
-        self.batch.cell.resolve(outcome);
+        Some(self.batch.cell.resolve(outcome))
     }
 
     /// Two resolvers, when these records are split into `first_count` and the rest.
@@ -220,7 +222,7 @@ impl Resolver {
 impl Drop for Resolver {
     fn drop(&mut self) {
         let cause = Arc::new(Cause::Abandoned);
-        self.finish(if self.sent { Fate::Unknown(cause) } else { Fate::NotWritten(cause) });
+        drop(self.finish(if self.sent { Fate::Unknown(cause) } else { Fate::NotWritten(cause) }));
     }
 }
 

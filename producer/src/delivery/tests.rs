@@ -24,7 +24,7 @@ fn acked(base: i64) -> Fate {
 async fn each_record_gets_its_own_offset_and_timestamp() {
     let (resolver, deliveries) = batch(3);
     assert!(deliveries.iter().all(|delivery| delivery.try_result().is_none()));
-    resolver.resolve(acked(40));
+    drop(resolver.resolve(acked(40)));
     for (at, delivery) in (0..).zip(deliveries) {
         let ack = delivery.await.unwrap();
         assert_eq!((ack.offset, ack.timestamp_ms), (Some(Offset(40 + at)), 1000 + at));
@@ -35,7 +35,7 @@ async fn each_record_gets_its_own_offset_and_timestamp() {
 #[tokio::test]
 async fn the_brokers_time_stands_where_it_gives_one() {
     let (resolver, mut deliveries) = batch(1);
-    resolver.resolve(Fate::Acked { base: None, append_time_ms: Some(77) });
+    drop(resolver.resolve(Fate::Acked { base: None, append_time_ms: Some(77) }));
     let ack = deliveries.remove(0).await.unwrap();
     assert_eq!((ack.offset, ack.timestamp_ms), (None, 77));
 }
@@ -60,7 +60,7 @@ fn one_delivery_answers_for_those_behind_it_in_its_batch() {
     assert!(deliveries[2].try_result_behind(5).is_none());
     let [first, second] = resolver.split(4);
     drop(second);
-    first.resolve(acked(100));
+    drop(first.resolve(acked(100)));
     for (at, delivery) in (0..8).zip(deliveries.iter().skip(2)) {
         let (told, own) = (deliveries[2].try_result_behind(at).unwrap(), delivery.try_result().unwrap());
         assert_eq!(told.map(|ack| ack.offset), own.map(|ack| ack.offset));
@@ -72,10 +72,10 @@ fn parts_of_a_split_batch_have_fates_of_their_own() {
     let (resolver, deliveries) = batch(10);
     let [first, second] = resolver.split(5);
     let [one, other] = first.split(2);
-    other.resolve(acked(102));
-    one.resolve(acked(100));
+    drop(other.resolve(acked(102)));
+    drop(one.resolve(acked(100)));
     assert_eq!(offset(&deliveries[0]), None, "not before all parts are known");
-    second.resolve(Fate::NotWritten(Arc::new(Cause::Closed)));
+    drop(second.resolve(Fate::NotWritten(Arc::new(Cause::Closed))));
     let offsets: Vec<Option<i64>> = deliveries.iter().map(offset).collect();
     assert_eq!(offsets[..5], [Some(100), Some(101), Some(102), Some(103), Some(104)]);
     assert!(
@@ -92,7 +92,7 @@ fn a_delivery_that_goes_away_leaves_no_waiter_behind() {
         assert!(Pin::new(delivery).poll(&mut context).is_pending(), "polled twice, waits once");
     }
     drop(deliveries.pop());
-    resolver.resolve(acked(0));
+    drop(resolver.resolve(acked(0)));
     let Poll::Ready(Ok(ack)) = Pin::new(&mut deliveries[0]).poll(&mut context) else { panic!("resolved") };
     assert_eq!(ack.offset, Some(Offset(0)));
 }
@@ -109,7 +109,7 @@ async fn many_tasks_waiting_for_many_batches_all_wake() {
         }
     }
     for resolver in resolvers {
-        resolver.resolve(acked(7));
+        drop(resolver.resolve(acked(7)));
         tokio::task::yield_now().await;
     }
     let mut woken = 0;

@@ -307,16 +307,8 @@ impl Sender {
         let (id, version, channel) = (line.id, line.version, line.channel.clone());
         let mut draft = Draft::default();
         let mut again = Vec::new();
-        let mut unfilled_next = false;
         while draft.size < REQUEST_SIZE {
-            let Some((partition, entry)) = (if unfilled_next { None } else { self.full.pop_front() })
-                .or_else(|| {
-                    unfilled_next = true;
-                    self.unfilled.pop_front()
-                })
-            else {
-                break;
-            };
+            let Some((partition, entry)) = self.next_ready() else { break };
             let room = if draft.is_empty() { usize::MAX } else { REQUEST_SIZE - draft.size };
             match partition.pick(&self.link, entry, id, room, &self.shared) {
                 Pick::Batch(picked) => {
@@ -346,6 +338,17 @@ impl Sender {
             return !self.full.is_empty() || !self.unfilled.is_empty();
         }
         self.dispatch(&channel, version, draft)
+    }
+
+    /// The partition to be served next: the one whose oldest record came first, be its batch full or not, so that partitions
+    /// which are always full leave the others their share.
+    fn next_ready(&mut self) -> Option<(Arc<Partition>, Entry)> {
+        let first = |queue: &VecDeque<(Arc<Partition>, Entry)>| queue.front().map(|(_, entry)| entry.since);
+        match (first(&self.full), first(&self.unfilled)) {
+            (Some(full), Some(unfilled)) if unfilled < full => self.unfilled.pop_front(),
+            (None, _) => self.unfilled.pop_front(),
+            _ => self.full.pop_front(),
+        }
     }
 
     fn dispatch(&mut self, channel: &Channel, version: i16, draft: Draft) -> bool {

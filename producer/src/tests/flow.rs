@@ -170,3 +170,21 @@ async fn an_idle_connection_that_is_closed_costs_no_wait() {
     assert!(begun.elapsed() < Duration::from_millis(5), "{:?}", begun.elapsed());
     assert_eq!(producer.stats().reconnects, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn partitions_that_are_always_full_leave_the_others_their_share() {
+    let fake = Fake::new(6);
+    let producer = builder(&fake).batch_size(1_000_000).buffer_memory(64_000_000).build().await.unwrap();
+    let topic = producer.topic("t");
+    topic.partition_count().await.unwrap();
+    let value = vec![b'x'; 900_000];
+    // Five partitions with ten full batches each are more than several requests take.
+    for number in 0..50 {
+        drop(topic.try_send(RecordView::new().value(&value).partition(number % 5)).unwrap());
+    }
+    let small = topic.try_send(RecordView::new().value(b"small").partition(5)).unwrap();
+    assert_eq!(told(small).await, Ok(0));
+    let before = fake.produced().iter().flatten().filter(|(_, partition, _, _)| *partition != 5).count();
+    assert!(before < 30, "{before} large batches went out before the small one");
+    producer.flush(SECOND).await.unwrap();
+}
