@@ -177,7 +177,7 @@ impl StartError {
 /// Dropping it leaves its tasks running, and its data directory locked, until their runtime ends; [`Broker::stop`] ends
 /// them in order.
 pub struct Broker {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     flusher: Flusher,
     kafka: Vec<(String, SocketAddr)>,
     http: Option<SocketAddr>,

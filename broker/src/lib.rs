@@ -6,7 +6,8 @@
 //! - [`topics`]: which topics exist, and what the broker knows of itself.
 //! - [`log`]: the partition log: sequencer, segments, group commit, high watermark, recovery.
 //! - [`storage`]: the files seam, below which there is only the disk.
-//! - [`http`], [`scrape`], [`metrics`]: what operators see.
+//! - [`http`], [`scrape`], [`metrics`]: what operators see; [`rate_limited_log`]: what strangers can make them see.
+//! - [`stage`]: how far a stop has come, told to everything that runs.
 //!
 //! A library first: [`Broker`] can be embedded in a test with a temporary directory and port 0.
 
@@ -23,6 +24,8 @@ mod rate_limited_log;
 pub mod scrape;
 pub mod stage;
 pub mod storage;
+#[cfg(test)]
+mod testing;
 pub mod topics;
 
 pub use broker::{Broker, StartError};

@@ -55,13 +55,11 @@ impl RefusedReason {
             ErrorCode::INVALID_PRODUCER_EPOCH => Self::Fenced,
             ErrorCode::CORRUPT_MESSAGE => Self::Corrupt,
             ErrorCode::INVALID_RECORD
-            | ErrorCode::INVALID_REQUEST
             | ErrorCode::UNSUPPORTED_COMPRESSION_TYPE
-            | ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT
             | ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED => Self::Invalid,
             ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE => Self::TooLarge,
             ErrorCode::INVALID_TIMESTAMP => Self::Timestamp,
-            ErrorCode::KAFKA_STORAGE_ERROR | ErrorCode::THROTTLING_QUOTA_EXCEEDED => Self::Storage,
+            ErrorCode::KAFKA_STORAGE_ERROR => Self::Storage,
             _ => return None,
         })
     }

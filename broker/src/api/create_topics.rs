@@ -32,7 +32,6 @@ pub(super) const ERRORS: &[ErrorCode] = &[
     ErrorCode::INVALID_REPLICA_ASSIGNMENT,
     ErrorCode::INVALID_CONFIG,
     ErrorCode::INVALID_REQUEST,
-    ErrorCode::POLICY_VIOLATION,
     ErrorCode::KAFKA_STORAGE_ERROR,
 ];
 

@@ -17,15 +17,25 @@ use gapless_common::{
 use super::{ApiError, Incoming};
 use crate::{config::NODE_ID, connection::reply::Reply};
 
-pub(super) const ERRORS: &[ErrorCode] = &[ErrorCode::INVALID_REQUEST];
+pub(super) const ERRORS: &[ErrorCode] =
+    &[ErrorCode::MISMATCHED_ENDPOINT_TYPE, ErrorCode::UNSUPPORTED_ENDPOINT_TYPE];
 
+/// Kafka's `EndpointType`.
 const ENDPOINT_TYPE_BROKERS: i8 = 1;
+const ENDPOINT_TYPE_CONTROLLERS: i8 = 2;
 
 pub(super) fn handle(request: &Incoming, body: &DescribeClusterRequest) -> Result<Reply, ApiError> {
-    if body.endpoint_type != ENDPOINT_TYPE_BROKERS {
+    let refused = match body.endpoint_type {
+        ENDPOINT_TYPE_BROKERS => None,
+        ENDPOINT_TYPE_CONTROLLERS => {
+            Some((ErrorCode::MISMATCHED_ENDPOINT_TYPE, "this is a broker's address, not a controller's"))
+        }
+        _ => Some((ErrorCode::UNSUPPORTED_ENDPOINT_TYPE, "endpoints are brokers (1) or controllers (2)")),
+    };
+    if let Some((code, why)) = refused {
         return request.answer(&DescribeClusterResponse {
-            error_code: request.count(ErrorCode::INVALID_REQUEST),
-            error_message: Some(Text::from_static("this is a broker's address, not a controller's")),
+            error_code: request.count(code),
+            error_message: Some(Text::from_static(why)),
             endpoint_type: body.endpoint_type,
             ..Default::default()
         });

@@ -24,8 +24,7 @@ use crate::{
     topics::{CONFIG_KEYS, ConfigType, TopicConfig},
 };
 
-pub(super) const ERRORS: &[ErrorCode] =
-    &[ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::INVALID_TOPIC_EXCEPTION, ErrorCode::INVALID_REQUEST];
+pub(super) const ERRORS: &[ErrorCode] = &[ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::INVALID_REQUEST];
 
 /// Kafka's `ConfigResource.Type`.
 const RESOURCE_TOPIC: i8 = 2;

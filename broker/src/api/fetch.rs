@@ -5,7 +5,7 @@
 //! - 9: the client's leader epoch is checked; 12: so is the epoch of what it fetched last.
 //! - 13: topics by id.
 //!
-//! A request waits until `min_bytes` are there, `max_wait_ms` have passed, or something is wrong. What is sent is a
+//! A request waits until `min_bytes` are there, `max_wait_ms` have passed, something is wrong, or waiting is in vain. What is sent is a
 //! range of a segment, spliced in when the response is written. The first partition with data ignores both byte
 //! limits, so that a batch larger than they are never stalls a consumer.
 
@@ -30,7 +30,7 @@ use tokio::{
 use super::{ApiError, Incoming, check_leader_epoch};
 use crate::{
     connection::reply::{BodyPart, Reply, splice},
-    log::PartitionLog,
+    log::{PartitionLog, ReadError, StorageError},
     storage::FileRange,
 };
 
@@ -57,6 +57,8 @@ struct Plan {
     topics: Vec<TopicPlan>,
     min_bytes: usize,
     max_bytes: usize,
+    /// How a client that asks in this version is told that there is no such topic.
+    missing: ErrorCode,
     read_committed: bool,
 }
 
@@ -76,7 +78,7 @@ struct Look {
     topics: Vec<FetchableTopicResponse>,
     ranges: Vec<FileRange>,
     bytes: usize,
-    /// Something that the client must hear of at once.
+    /// Something that the client must hear of at once, or to which waiting adds nothing.
     urgent: bool,
 }
 
@@ -107,15 +109,13 @@ pub(super) async fn handle(mut request: Incoming, body: FetchRequest) -> Result<
 
 fn plan(request: &Incoming, body: FetchRequest) -> Plan {
     let catalogue = &request.broker.catalogue;
+    let by_id = request.version >= TOPIC_ID_VERSION;
+    let missing = if by_id { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
     let topics = body
         .topics
         .into_iter()
         .map(|asked| {
-            let (topic, missing) = if request.version >= TOPIC_ID_VERSION {
-                (catalogue.by_id(asked.topic_id), ErrorCode::UNKNOWN_TOPIC_ID)
-            } else {
-                (catalogue.by_name(&asked.topic), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
-            };
+            let topic = if by_id { catalogue.by_id(asked.topic_id) } else { catalogue.by_name(&asked.topic) };
             let partitions = asked
                 .partitions
                 .into_iter()
@@ -133,10 +133,12 @@ fn plan(request: &Incoming, body: FetchRequest) -> Plan {
             TopicPlan { name: asked.topic, id: asked.topic_id, partitions }
         })
         .collect();
+    let max_bytes = usize::try_from(body.max_bytes).unwrap_or(0).min(RESPONSE_BYTES_MAX);
     Plan {
         topics,
-        min_bytes: usize::try_from(body.min_bytes).unwrap_or(0),
-        max_bytes: usize::try_from(body.max_bytes).unwrap_or(0).min(RESPONSE_BYTES_MAX),
+        min_bytes: usize::try_from(body.min_bytes).unwrap_or(0).min(max_bytes),
+        max_bytes,
+        missing,
         read_committed: body.isolation_level == 1,
     }
 }
@@ -154,7 +156,8 @@ impl Plan {
             topics: Vec::with_capacity(self.topics.len()),
             ranges: Vec::new(),
             bytes: 0,
-            urgent: false,
+            // As Kafka: who asks for nothing does not wait for it.
+            urgent: self.topics.is_empty(),
         };
         for topic in &self.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -188,21 +191,21 @@ impl Plan {
         if let Err(code) = check_leader_epoch(log, partition.asked.current_leader_epoch) {
             return failed(code, look);
         }
-        let high_watermark = log.high_watermark();
         let mut data = PartitionData {
             partition_index: partition.asked.partition,
             error_code: ErrorCode::NONE,
-            high_watermark: high_watermark.0,
-            // The same as long as there are no transactions.
-            last_stable_offset: high_watermark.0,
             log_start_offset: log.log_start_offset().0,
             aborted_transactions: self.read_committed.then(Vec::new),
             ..Default::default()
         };
-        if let Some(diverging_epoch) = diverging(log, &partition.asked) {
-            look.urgent = true;
-            data.diverging_epoch = diverging_epoch;
-            return data;
+        match diverging(log, &partition.asked) {
+            Ok(None) => {}
+            Ok(Some(diverging_epoch)) => {
+                look.urgent = true;
+                data.diverging_epoch = diverging_epoch;
+                return with_high_watermark(data, log);
+            }
+            Err(code) => return failed(code, look),
         }
         let partition_max = usize::try_from(partition.asked.partition_max_bytes).unwrap_or(0);
         let room = partition_max.min(self.max_bytes.saturating_sub(look.bytes));
@@ -210,6 +213,7 @@ impl Plan {
         match log.read(Offset(partition.asked.fetch_offset), room, nothing_yet).await {
             Ok(None) => {}
             Ok(Some(range)) => {
+                look.urgent |= log.is_sealed_at(Offset(partition.asked.fetch_offset));
                 look.bytes += range.len as usize;
                 data.records = Some(RecordData::External {
                     index: u32::try_from(look.ranges.len()).unwrap_or(u32::MAX),
@@ -219,21 +223,36 @@ impl Plan {
             }
             Err(error) => {
                 tracing::debug!("fetch at {} refused: {error}", partition.asked.fetch_offset);
-                return failed(error.error_code(), look);
+                let code = match error {
+                    ReadError::Storage(StorageError::Retired) => self.missing,
+                    error => error.error_code(),
+                };
+                return failed(code, look);
             }
         }
-        data
+        with_high_watermark(data, log)
     }
 }
 
-/// A client whose last batch is of an epoch that ended, here, before where it reads on: it read what was cut off.
-fn diverging(log: &PartitionLog, asked: &FetchPartition) -> Option<EpochEndOffset> {
+/// Asked for after the records were read, so that it is never below them.
+fn with_high_watermark(data: PartitionData, log: &PartitionLog) -> PartitionData {
+    let Offset(high_watermark) = log.high_watermark();
+    // The last stable offset is the same as long as there are no transactions.
+    PartitionData { high_watermark, last_stable_offset: high_watermark, ..data }
+}
+
+/// A client whose last batch is of an epoch that ended, here, before where it reads on: it read what was cut off. Of an
+/// epoch that nothing is known of, it cannot even be told where that parted.
+fn diverging(log: &PartitionLog, asked: &FetchPartition) -> Result<Option<EpochEndOffset>, ErrorCode> {
     if asked.last_fetched_epoch < 0 {
-        return None;
+        return Ok(None);
     }
     let (epoch, end) = log.end_offset_for_epoch(LeaderEpoch(asked.last_fetched_epoch));
-    (epoch.0 < asked.last_fetched_epoch || end.0 < asked.fetch_offset)
-        .then_some(EpochEndOffset { epoch: epoch.0, end_offset: end.0 })
+    if epoch.0 < 0 || end.0 < 0 {
+        return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+    }
+    let parted = epoch.0 < asked.last_fetched_epoch || end.0 < asked.fetch_offset;
+    Ok(parted.then_some(EpochEndOffset { epoch: epoch.0, end_offset: end.0 }))
 }
 
 impl Look {

@@ -2,7 +2,7 @@
 //!
 //! - 0: an empty array asks for all topics; from 1 null does, and an empty array asks for none.
 //! - below 4 topics are always created when missing; from 4 the request says.
-//! - 10: topic ids; 12: topics asked for by id.
+//! - 10: topic ids in the response; those in the request count from 12 on, where a topic may be asked for by id alone.
 
 use std::sync::Arc;
 
@@ -36,8 +36,10 @@ pub(super) const ERRORS: &[ErrorCode] = &[
     ErrorCode::KAFKA_STORAGE_ERROR,
     ErrorCode::UNKNOWN_TOPIC_ID,
     ErrorCode::TOPIC_ALREADY_EXISTS,
-    ErrorCode::POLICY_VIOLATION,
 ];
+
+/// Topics may be asked for by id from this version on.
+const TOPIC_ID_VERSION: i16 = 12;
 
 pub(super) async fn handle(request: &Incoming, body: MetadataRequest) -> Result<Reply, ApiError> {
     let asked = body.topics.filter(|topics| request.version > 0 || !topics.is_empty());
@@ -73,7 +75,9 @@ async fn one_topic(
     asked: MetadataRequestTopic,
     may_create: bool,
 ) -> MetadataResponseTopic {
+    let by_id = request.version >= TOPIC_ID_VERSION;
     let MetadataRequestTopic { topic_id, name } = asked;
+    let topic_id = if by_id { topic_id } else { TopicId::ZERO };
     let unknown = |error_code, name| MetadataResponseTopic {
         error_code: request.count(error_code),
         name,
@@ -82,6 +86,9 @@ async fn one_topic(
     };
     let catalogue = &request.broker.catalogue;
     let Some(name) = name else {
+        if !by_id {
+            return unknown(ErrorCode::INVALID_REQUEST, Some(Text::default()));
+        }
         return match catalogue.by_id(topic_id) {
             Some(topic) => describe(&topic),
             None => unknown(ErrorCode::UNKNOWN_TOPIC_ID, None),
@@ -105,7 +112,7 @@ async fn one_topic(
         Err(error) => match catalogue.by_name(&name) {
             Some(topic) => describe(&topic),
             None => {
-                tracing::warn!("topic {name} cannot be created: {error}");
+                request.broker.say_of_stranger(|| format!("topic {name} cannot be created: {error}"));
                 unknown(error.code, Some(name))
             }
         },

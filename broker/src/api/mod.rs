@@ -16,6 +16,8 @@ mod list_offsets;
 mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

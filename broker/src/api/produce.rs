@@ -39,14 +39,12 @@ pub(super) const ERRORS: &[ErrorCode] = &[
     ErrorCode::RECORD_LIST_TOO_LARGE,
     ErrorCode::INVALID_REQUIRED_ACKS,
     ErrorCode::INVALID_TIMESTAMP,
-    ErrorCode::INVALID_REQUEST,
     ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
     ErrorCode::INVALID_PRODUCER_EPOCH,
     ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     ErrorCode::KAFKA_STORAGE_ERROR,
     ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
     ErrorCode::INVALID_RECORD,
-    ErrorCode::THROTTLING_QUOTA_EXCEEDED,
 ];
 
 /// The first version that allows zstd (KIP-110).

@@ -1,123 +1,35 @@
-//! The broker as a whole, in this process, on a disk that can be made to fail.
+//! The broker as a whole, on a disk that can be made to fail.
 #![expect(clippy::disallowed_methods, reason = "what the disk is made to hold is put there past the broker")]
 
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{io::Write as _, path::Path, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use gapless_common::{
-    channel::{Channel, ChannelConfig},
     error_code::ErrorCode,
     protocol::{
         Part, encode_request_frame,
         messages::{
-            CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest,
-            create_topics::CreatableTopic,
-            delete_topics::DeleteTopicState,
+            FetchRequest, MetadataRequest,
             fetch::{FetchPartition, FetchTopic},
             metadata::MetadataRequestTopic,
-            produce::{PartitionData, TopicData},
         },
     },
-    records::{Compression, OpenBatch, RecordRef},
     seam::Seams,
 };
 use tokio::{io::AsyncWriteExt as _, time::Instant};
 
-use super::{Broker, StartError};
+use super::StartError;
 use crate::{
-    config::{Config, ListenerConfig},
     log::State,
-    storage::{
-        Files, RealFiles,
-        faulty::{Faults, FaultyFiles},
-    },
+    storage::faulty::Faults,
+    testing::{Rig, append, batch, client, create, delete, find, in_flight, produce},
 };
 
-/// A data directory, and brokers on it one after the other.
-struct Rig {
-    directory: tempfile::TempDir,
-    faults: Arc<Faults>,
-    config: Config,
-}
-
-impl Rig {
-    fn new() -> Self {
-        let listener =
-            ListenerConfig { name: "PLAINTEXT".into(), listen: "127.0.0.1:0".into(), advertise: None };
-        let config = Config { listeners: vec![listener], http_listen: None, ..Config::default() };
-        Self { directory: tempfile::tempdir().unwrap(), faults: Arc::default(), config }
+fn memory_of(part: &Part) -> Bytes {
+    match part {
+        Part::Bytes(bytes) => bytes.clone(),
+        Part::External { .. } => panic!("a request is in memory"),
     }
-
-    fn data_dir(&self) -> PathBuf {
-        self.directory.path().join("data")
-    }
-
-    async fn try_start(&self, boot: &str) -> Result<Broker, StartError> {
-        let seams = Seams::real();
-        let inner: Arc<dyn Files> = Arc::new(RealFiles::new(self.data_dir(), seams.spawner.clone()));
-        let files = Arc::new(FaultyFiles { inner, faults: Arc::clone(&self.faults) });
-        Broker::start(self.config.clone(), files, boot, seams).await
-    }
-
-    async fn start(&self, boot: &str) -> Broker {
-        self.try_start(boot).await.unwrap_or_else(|error| panic!("{error}"))
-    }
-}
-
-async fn client(broker: &Broker) -> Channel {
-    let address = broker.kafka_addresses()[0].1.to_string();
-    Channel::connect(&Seams::real(), &address, &ChannelConfig::default()).await.unwrap()
-}
-
-async fn create(client: &Channel, topic: &str) -> ErrorCode {
-    let topic = CreatableTopic {
-        name: topic.into(),
-        num_partitions: 1,
-        replication_factor: 1,
-        ..CreatableTopic::default()
-    };
-    let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
-    client.call(request).await.unwrap().topics[0].error_code
-}
-
-async fn delete(client: &Channel, topic: &str) -> ErrorCode {
-    let topic = DeleteTopicState { name: Some(topic.into()), ..DeleteTopicState::default() };
-    let request = DeleteTopicsRequest { topics: vec![topic], ..DeleteTopicsRequest::default() };
-    client.call(request).await.unwrap().responses[0].error_code
-}
-
-async fn find(client: &Channel, topic: &str) -> ErrorCode {
-    let topic = MetadataRequestTopic { name: Some(topic.into()), ..MetadataRequestTopic::default() };
-    let request = MetadataRequest { topics: Some(vec![topic]), ..MetadataRequest::default() };
-    client.call(request).await.unwrap().topics[0].error_code
-}
-
-fn batch(value: &str) -> Bytes {
-    let mut open = OpenBatch::new(0, 256);
-    let record = RecordRef { timestamp_ms: 0, key: None, value: Some(value.as_bytes()), headers: &[] };
-    let _ = open.try_push(&record, 1 << 20);
-    let mut closed = open.close(Compression::None, None);
-    closed.stamp_plain();
-    closed.bytes()
-}
-
-fn produce(topic: &str, acks: i16, value: &str) -> ProduceRequest {
-    let partition = PartitionData { index: 0, records: Some(batch(value).into()) };
-    let topic = TopicData { name: topic.into(), partition_data: vec![partition] };
-    ProduceRequest { acks, timeout_ms: 60_000, topic_data: vec![topic], ..ProduceRequest::default() }
-}
-
-/// The offset of the appended record.
-async fn append(client: &Channel, topic: &str, value: &str) -> i64 {
-    let response = client.call(produce(topic, -1, value)).await.unwrap();
-    let partition = &response.responses[0].partition_responses[0];
-    assert_eq!(partition.error_code, ErrorCode::NONE, "{:?}", partition.error_message);
-    partition.base_offset
 }
 
 #[tokio::test]
@@ -251,19 +163,6 @@ async fn a_client_that_reads_no_answer_does_not_hold_up_the_stop() {
     assert!(broker.stop().await);
     assert!(began.elapsed() < Duration::from_secs(30));
     drop(connection.reader);
-}
-
-fn memory_of(part: &Part) -> Bytes {
-    match part {
-        Part::Bytes(bytes) => bytes.clone(),
-        Part::External { .. } => panic!("a request is in memory"),
-    }
-}
-
-fn in_flight(broker: &Broker) -> u32 {
-    let metrics = broker.shared.metrics.render(&[]);
-    let value = metrics.lines().find_map(|line| line.strip_prefix("gapless_broker_requests_in_flight "));
-    value.unwrap().parse().unwrap()
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use gapless_common::{
     types::Offset,
 };
 
+use super::partition::Gone;
 use super::segment::Segment;
 use super::walk::{BadBatch, Found};
 use super::{PartitionLog, ReadError, StorageError};
@@ -26,7 +27,7 @@ impl PartitionLog {
     /// between the high watermark and the end of the log, which is no error, or no batch fits.
     ///
     /// # Errors
-    /// The offset is not in the log; the partition is quarantined there.
+    /// The offset is not in the log; the partition is quarantined there; the topic was deleted.
     pub async fn read(
         &self,
         from: Offset,
@@ -34,6 +35,9 @@ impl PartitionLog {
         at_least_one: bool,
     ) -> Result<Option<FileRange>, ReadError> {
         let (segment, limit) = self.with_shared(|shared| {
+            if shared.gone == Some(Gone::Retired) {
+                return Err(ReadError::Storage(StorageError::Retired));
+            }
             if let Some((at, why)) = &shared.quarantined
                 && from >= *at
             {
@@ -50,6 +54,12 @@ impl PartitionLog {
         })?;
         let Some(segment) = segment else { return Ok(None) };
         self.range(&segment, from, limit, max_bytes, at_least_one).await
+    }
+
+    /// Whether `from` lies in a segment to which nothing is appended any more: what [`PartitionLog::read`] gives there is
+    /// all it will ever give, and waiting for more is in vain.
+    pub fn is_sealed_at(&self, from: Offset) -> bool {
+        self.with_shared(|shared| shared.segments.last().is_some_and(|active| from < active.base_offset))
     }
 
     async fn range(
