@@ -209,7 +209,7 @@ pub enum TopicError {
         /// The topic.
         topic: Arc<str>,
         /// What was tried.
-        unreachable: Unreachable,
+        unreachable: Box<Unreachable>,
     },
 }
 

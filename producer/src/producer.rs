@@ -330,17 +330,17 @@ async fn admit(
             Step::Rejected(reason) => return Err(reason),
             Step::NeedsTopic => topic.known(shared).await?,
             Step::NeedsMemory(bytes) => {
-                // What was granted before and did not suffice goes back first.
-                drop(grant.take());
                 let granted = shared.memory.charge(bytes, || shared.ring_all()).await;
                 grant = Some(granted.ok_or(Rejection::Closed)?);
+                // It suffices for the record, so there is no second wait.
+                leave = Leave::All;
             }
             Step::Rolls => {
                 // A task that sends in a loop never waits while there is room; so it must let the sender run.
                 for _ in 0..(shared.config.batch_size / BYTES_PER_BUDGET).clamp(1, BUDGET_MAX) {
                     tokio::task::coop::consume_budget().await;
                 }
-                leave = Leave::Roll;
+                leave = leave.max(Leave::Roll);
             }
         }
         step = attempt(grant.as_mut(), leave);

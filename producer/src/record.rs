@@ -158,12 +158,14 @@ pub struct RecordView<'a> {
 impl<'a> RecordView<'a> {
     /// Neither key nor value nor headers.
     #[must_use]
+    #[inline]
     pub const fn new() -> Self {
         Self { partition: None, timestamp_ms: None, key: None, value: None, headers: &[] }
     }
 
     /// Sets the key.
     #[must_use]
+    #[inline]
     pub const fn key(mut self, key: &'a [u8]) -> Self {
         self.key = Some(key);
         self
@@ -171,6 +173,7 @@ impl<'a> RecordView<'a> {
 
     /// Sets the value.
     #[must_use]
+    #[inline]
     pub const fn value(mut self, value: &'a [u8]) -> Self {
         self.value = Some(value);
         self
@@ -178,6 +181,7 @@ impl<'a> RecordView<'a> {
 
     /// Sets the headers.
     #[must_use]
+    #[inline]
     pub const fn headers(mut self, headers: &'a [HeaderRef<'a>]) -> Self {
         self.headers = headers;
         self
@@ -185,6 +189,7 @@ impl<'a> RecordView<'a> {
 
     /// Sends it to this partition, whatever its key.
     #[must_use]
+    #[inline]
     pub const fn partition(mut self, partition: i32) -> Self {
         self.partition = Some(PartitionId(partition));
         self
@@ -192,12 +197,14 @@ impl<'a> RecordView<'a> {
 
     /// Milliseconds since 1970-01-01 UTC.
     #[must_use]
+    #[inline]
     pub const fn timestamp(mut self, timestamp_ms: i64) -> Self {
         self.timestamp_ms = Some(timestamp_ms);
         self
     }
 
     /// What the batch encodes, with the timestamp settled.
+    #[inline]
     pub(crate) const fn at(&self, timestamp_ms: i64) -> RecordRef<'a> {
         RecordRef { timestamp_ms, key: self.key, value: self.value, headers: self.headers }
     }

@@ -36,7 +36,7 @@ pub(crate) struct Asked {
 }
 
 /// What an attempt to admit a record may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Leave {
     /// What costs next to nothing.
     Nothing,
@@ -151,7 +151,9 @@ impl TopicState {
         let topic = Arc::clone(&self.name);
         match self.asked().code {
             Some(code) => TopicError::Missing { topic, code, after }.into(),
-            None => TopicError::Unreachable { topic, unreachable: shared.unreachable(after) }.into(),
+            None => {
+                TopicError::Unreachable { topic, unreachable: Box::new(shared.unreachable(after)) }.into()
+            }
         }
     }
 

@@ -172,7 +172,10 @@ impl Partition {
                 Some(growth) if charge(growth) => open.charged += growth,
                 // Room was granted for the record alone: it begins a batch of its own.
                 Some(_) if terms.granted => rolled = true,
-                Some(growth) => return Admission::NeedsMemory(growth),
+                // What is waited for suffices for the record alone, whatever happens to this batch meanwhile.
+                Some(growth) => {
+                    return Admission::NeedsMemory(growth.max(OpenBatch::encoded_size_of(record)));
+                }
                 None => rolled = true,
             },
             None => {}

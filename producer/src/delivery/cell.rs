@@ -35,6 +35,7 @@ impl<O> Cell<O> {
     }
 
     /// The outcome, once there is one.
+    #[inline]
     pub(crate) fn get(&self) -> Option<&O> {
         if self.resolved.load(Ordering::Acquire) { self.outcome.get() } else { None }
     }
@@ -70,6 +71,7 @@ impl<O> Cell<O> {
     }
 
     /// The waiter goes away.
+    #[inline]
     pub(crate) fn leave(&self, slot: Slot) {
         if slot != Slot::NONE && self.get().is_none() {
             self.waiters().try_remove(slot.0 as usize);

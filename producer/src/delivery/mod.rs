@@ -136,6 +136,7 @@ impl Future for Delivery {
 }
 
 impl Drop for Delivery {
+    #[inline]
     fn drop(&mut self) {
         self.batch.cell.leave(self.slot);
     }
