@@ -61,7 +61,7 @@ impl Shared {
         self.stage.watch()
     }
 
-    /// Logs what a client did wrong; many such lines a second are cut.
+    /// Logs what a client did wrong, or can bring about as often as it likes; many such lines a second are cut.
     pub fn say_of_stranger(&self, line: impl FnOnce() -> String) {
         match self.strangers.admit(Instant::now()) {
             Some(0) => tracing::warn!("{}", line()),

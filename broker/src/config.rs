@@ -12,6 +12,8 @@ pub const SEGMENT_BYTES_DEFAULT: u32 = 1 << 30;
 pub const TIMESTAMP_AFTER_MAX_MS_DEFAULT: i64 = 3_600_000;
 /// Kafka's default of `producer.id.expiration.ms`: one day.
 pub const PRODUCER_ID_EXPIRATION_MS_DEFAULT: i64 = 86_400_000;
+/// Well below what clients go on sending again for (two minutes by default), so that only a slip is refused.
+pub const PRODUCER_ID_EXPIRATION_MS_MIN: i64 = 60_000;
 /// This broker's node id. It has no peers yet, so any positive number would do; tools print it.
 pub const NODE_ID: i32 = 1;
 
@@ -160,6 +162,25 @@ impl Config {
                 ),
             ));
         }
+        for (flag, limit) in [("--idle-timeout", self.idle_timeout), ("--frame-timeout", self.frame_timeout)]
+        {
+            if limit.is_zero() {
+                return Err(ConfigError::new(
+                    flag,
+                    "no client is that fast; give it some time, for instance 30s",
+                ));
+            }
+        }
+        if self.producer_id_expiration_ms < PRODUCER_ID_EXPIRATION_MS_MIN {
+            return Err(ConfigError::new(
+                "--producer-id-expiration",
+                format!(
+                    "{} ms are less than a minute ({PRODUCER_ID_EXPIRATION_MS_MIN} ms): what a client sends again would be \
+                     appended twice; give it hours",
+                    self.producer_id_expiration_ms
+                ),
+            ));
+        }
         if self.max_inflight_bytes < 2 * self.max_request_bytes {
             return Err(ConfigError::new(
                 "--max-inflight-bytes",
@@ -250,6 +271,13 @@ mod tests {
         assert_eq!(inflight.validate().unwrap_err().flag, "--max-inflight-bytes");
         let message = Config { max_message_bytes: u32::MAX, ..Config::default() };
         assert_eq!(message.validate().unwrap_err().flag, "--max-message-bytes");
+        for (config, flag) in [
+            (Config { idle_timeout: Duration::ZERO, ..Config::default() }, "--idle-timeout"),
+            (Config { frame_timeout: Duration::ZERO, ..Config::default() }, "--frame-timeout"),
+            (Config { producer_id_expiration_ms: 59_999, ..Config::default() }, "--producer-id-expiration"),
+        ] {
+            assert_eq!(config.validate().unwrap_err().flag, flag);
+        }
         let partitions = Config { partitions: 0, ..Config::default() };
         assert_eq!(partitions.validate().unwrap_err().flag, "--partitions");
     }

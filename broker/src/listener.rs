@@ -20,7 +20,7 @@ use crate::{
 
 /// How long accepting rests after an error of the machine (no descriptor, no memory), which a retry at once would only
 /// repeat.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
+pub const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// Connections being served.
 #[derive(Default)]

@@ -55,6 +55,9 @@ pub(super) async fn handle(request: &Incoming, body: CreateTopicsRequest) -> Res
         } else {
             create(request, topic, body.validate_only).await
         };
+        if let Err(TopicError { code: ErrorCode::KAFKA_STORAGE_ERROR, why }) = &result {
+            request.broker.say_of_stranger(|| format!("topic {name} cannot be created: {why}"));
+        }
         topics.push(result.unwrap_or_else(|error| CreatableTopicResult {
             name,
             error_code: request.count(error.code),

@@ -26,7 +26,7 @@ pub(super) async fn handle(request: &Incoming, body: &InitProducerIdRequest) -> 
         }
         Err(error) => {
             // Retried by every client: the block of ids can be written once the disk takes it.
-            tracing::error!("no producer id can be given out: {error}");
+            request.broker.say_of_stranger(|| format!("no producer id can be given out: {error}"));
             request.answer(&refused(request.count(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS)))
         }
     }

@@ -71,11 +71,10 @@ async fn find(
         return Err(ErrorCode::UNSUPPORTED_VERSION);
     }
     let storage = |error| {
-        tracing::warn!(
-            "{topic}-{}: looking up timestamp {} failed: {error}",
-            asked.partition_index,
-            asked.timestamp
-        );
+        request.broker.say_of_stranger(|| {
+            let ListOffsetsPartition { partition_index, timestamp, .. } = asked;
+            format!("{topic}-{partition_index}: looking up timestamp {timestamp} failed: {error}")
+        });
         ErrorCode::KAFKA_STORAGE_ERROR
     };
     let found = match asked.timestamp {

@@ -178,11 +178,11 @@ impl Catalogue {
         let _one_at_a_time = self.changes.lock().await;
         self.check(name, partitions, &overrides)?;
         let id = TopicId::from_random_bits(self.random.bits128());
-        let topic =
-            self.store.create(Text::from(name), id, partitions, overrides).await.map_err(|error| {
-                tracing::error!("topic {name} cannot be created: {error}");
-                TopicError::new(ErrorCode::KAFKA_STORAGE_ERROR, error.to_string())
-            })?;
+        let topic = self
+            .store
+            .create(Text::from(name), id, partitions, overrides)
+            .await
+            .map_err(|error| TopicError::new(ErrorCode::KAFKA_STORAGE_ERROR, error.to_string()))?;
         let topic = Arc::new(topic);
         self.write(|index| index.insert(Arc::clone(&topic)));
         tracing::info!("created topic {name} with {partitions} partitions, id {id}");
