@@ -164,55 +164,10 @@ impl Partition {
             Some(grant) => grant.take(bytes),
             None => terms.memory.try_charge(bytes),
         };
-
-        let mut rolled = false;
-        match &mut front.open {
-            Some(open) if open.has_room_for(record) => {}
-            Some(open) => match open.batch.growth_for(record, terms.batch_size) {
-                Some(growth) if charge(growth) => open.charged += growth,
-                // Room was granted for the record alone: it begins a batch of its own.
-                Some(_) if terms.granted => rolled = true,
-                // What is waited for suffices for the record alone, whatever happens to this batch meanwhile.
-                Some(growth) => {
-                    return Admission::NeedsMemory(growth.max(OpenBatch::encoded_size_of(record)));
-                }
-                None => rolled = true,
-            },
-            None => {}
-        }
-        if rolled && !terms.may_roll {
-            return Admission::Rolls;
-        }
-        if rolled || front.open.is_none() {
-            let alone = OpenBatch::encoded_size_of(record);
-            if alone > terms.batch_size {
-                return Admission::Rejected(Rejection::TooLarge { size: alone, limit: terms.batch_size });
-            }
-            let least = INITIAL_CAPACITY.min(terms.batch_size).max(alone);
-            // A buffer that begins as large as its predecessor ended is not copied while it grows; but a thousand quiet
-            // partitions must not hold a full batch each.
-            let like_before = front.last_size.min(terms.batch_size);
-            let capacity = if like_before > least && terms.memory.is_ample() && charge(like_before) {
-                like_before
-            } else if charge(least) {
-                least
-            } else if terms.granted && charge(alone) {
-                alone
-            } else {
-                return Admission::NeedsMemory(least);
-            };
-            let sealed = front.open.replace(Filling {
-                batch: OpenBatch::new(record.timestamp_ms, capacity),
-                cell: BatchCell::new(Arc::clone(&self.name)),
-                charged: capacity,
-                admitted: Instant::now(),
-            });
-            if let Some(sealed) = sealed {
-                front.last_size = sealed.batch.capacity();
-                front.sealed.push_back(sealed);
-            }
-        }
-
+        let rolled = match front.make_room(&self.name, record, terms, &mut charge) {
+            Ok(rolled) => rolled,
+            Err(refusal) => return refusal,
+        };
         let Some(open) = &mut front.open else { return Admission::Rejected(Rejection::Closed) };
         let before = open.batch.encoded_size();
         let Push::Appended { index, .. } = open.batch.try_push(record, terms.batch_size) else {
@@ -254,6 +209,76 @@ impl Filling {
 }
 
 impl Front {
+    /// Sees to it that the open batch takes this record, and that its memory is charged. True if another batch had to be
+    /// sealed for that.
+    fn make_room(
+        &mut self,
+        name: &Arc<PartitionName>,
+        record: &RecordRef<'_>,
+        terms: &Terms<'_>,
+        charge: &mut impl FnMut(usize) -> bool,
+    ) -> Result<bool, Admission> {
+        if let Some(open) = &mut self.open {
+            if open.has_room_for(record) {
+                return Ok(false);
+            }
+            match open.batch.growth_for(record, terms.batch_size) {
+                Some(growth) if charge(growth) => {
+                    open.charged += growth;
+                    return Ok(false);
+                }
+                // Room was granted for the record alone: it begins a batch of its own.
+                Some(_) if terms.granted => {}
+                // What is waited for suffices for the record alone, whatever happens to this batch meanwhile.
+                Some(growth) => {
+                    return Err(Admission::NeedsMemory(growth.max(OpenBatch::encoded_size_of(record))));
+                }
+                None if !terms.may_roll => return Err(Admission::Rolls),
+                None => {}
+            }
+        }
+        self.begin(name, record, terms, charge)
+    }
+
+    /// Seals the open batch, if there is one, and begins another with room for this record. True if one was sealed.
+    fn begin(
+        &mut self,
+        name: &Arc<PartitionName>,
+        record: &RecordRef<'_>,
+        terms: &Terms<'_>,
+        charge: &mut impl FnMut(usize) -> bool,
+    ) -> Result<bool, Admission> {
+        let alone = OpenBatch::encoded_size_of(record);
+        if alone > terms.batch_size {
+            return Err(Admission::Rejected(Rejection::TooLarge { size: alone, limit: terms.batch_size }));
+        }
+        let least = INITIAL_CAPACITY.min(terms.batch_size).max(alone);
+        // A buffer that begins as large as its predecessor ended is not copied while it grows; but a thousand quiet
+        // partitions must not hold a full batch each.
+        let like_before = self.last_size.min(terms.batch_size);
+        let capacity = if like_before > least && terms.memory.is_ample() && charge(like_before) {
+            like_before
+        } else if charge(least) {
+            least
+        } else if terms.granted && charge(alone) {
+            alone
+        } else {
+            return Err(Admission::NeedsMemory(least));
+        };
+        let sealed = self.open.replace(Filling {
+            batch: OpenBatch::new(record.timestamp_ms, capacity),
+            cell: BatchCell::new(Arc::clone(name)),
+            charged: capacity,
+            admitted: Instant::now(),
+        });
+        let rolled = sealed.is_some();
+        if let Some(sealed) = sealed {
+            self.last_size = sealed.batch.capacity();
+            self.sealed.push_back(sealed);
+        }
+        Ok(rolled)
+    }
+
     /// When the oldest record waiting here was admitted.
     fn oldest(&self) -> Option<Instant> {
         self.sealed.front().or(self.open.as_ref()).map(|filling| filling.admitted)

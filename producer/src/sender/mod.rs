@@ -2,9 +2,11 @@
 //! the answers in their order.
 //!
 //! - `link.rs`: what callers, metadata and the task share;
-//! - `task.rs`: the task: connects, waits, decides when a request leaves;
+//! - `task.rs`: the task: waits, decides when a request leaves, takes answers;
+//! - `line.rs`: its connection;
 //! - `request.rs`: a Produce request from ready partitions, and its answer back to them.
 
+mod line;
 mod link;
 mod request;
 mod task;

@@ -15,12 +15,12 @@ use gapless_common::protocol::messages::ProduceResponse;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Link;
+use super::line::Line;
 use super::request::{Draft, InFlight, Part, REQUEST_SIZE, Responses, Wait, answer_all, translate};
 use crate::accumulator::{Entry, Partition, Pick};
 use crate::config::Acks;
-use crate::error::Attempt;
 use crate::linger::{Decision, RoundTrip, Situation};
-use crate::partition::{Answer, ConnectionId};
+use crate::partition::Answer;
 use crate::shared::Shared;
 
 /// Deadlines are judged at most this much late, so that many that pass one after the other are judged together.
@@ -39,31 +39,20 @@ pub(crate) async fn run(shared: Arc<Shared>, link: Arc<Link>) {
     }
 }
 
-/// An open connection.
-struct Line {
-    channel: Channel,
-    id: ConnectionId,
-    /// Of Produce.
-    version: i16,
-    death: BoxFuture<'static, Arc<ChannelDeath>>,
-    /// At least one request was answered on it.
-    proven: bool,
-}
-
-struct Sender {
-    shared: Arc<Shared>,
-    link: Arc<Link>,
-    line: Option<Line>,
-    connecting: Option<BoxFuture<'static, Result<Channel, ChannelError>>>,
+pub(super) struct Sender {
+    pub(super) shared: Arc<Shared>,
+    pub(super) link: Arc<Link>,
+    pub(super) line: Option<Line>,
+    pub(super) connecting: Option<BoxFuture<'static, Result<Channel, ChannelError>>>,
     /// No attempt to connect before this.
-    connect_at: Option<Instant>,
-    backoff: Backoff,
+    pub(super) connect_at: Option<Instant>,
+    pub(super) backoff: Backoff,
     /// Oldest first; answers come in this order.
-    in_flight: VecDeque<InFlight>,
-    unfilled_in_flight: usize,
+    pub(super) in_flight: VecDeque<InFlight>,
+    pub(super) unfilled_in_flight: usize,
     /// Partitions with a batch that needs no company, and those with an unfilled one. Entries may be void.
-    full: VecDeque<(Arc<Partition>, Entry)>,
-    unfilled: VecDeque<(Arc<Partition>, Entry)>,
+    pub(super) full: VecDeque<(Arc<Partition>, Entry)>,
+    pub(super) unfilled: VecDeque<(Arc<Partition>, Entry)>,
     inbox: Vec<(Arc<Partition>, Entry)>,
     /// Partitions to be woken at a time.
     later: BTreeMap<Instant, Vec<Arc<Partition>>>,
@@ -73,7 +62,7 @@ struct Sender {
     /// When deadlines have to be judged.
     judge_at: Instant,
     /// The broker asked for silence until then.
-    throttled_until: Option<Instant>,
+    pub(super) throttled_until: Option<Instant>,
     round_trip: RoundTrip,
     yielded: bool,
 }
@@ -448,79 +437,12 @@ impl Sender {
         }
     }
 
-    fn lost(&mut self, parts: Vec<Part>, death: &Arc<ChannelDeath>) {
+    pub(super) fn lost(&mut self, parts: Vec<Part>, death: &Arc<ChannelDeath>) {
         let address =
             self.line.as_ref().map_or_else(String::new, |line| format!("{}: ", line.channel.address()));
         let trouble: Arc<str> = format!("{address}{death}").into();
         let closest = answer_all(parts, |_, _| Answer::Lost(Arc::clone(&trouble)), &self.shared);
         self.expect(closest);
-    }
-
-    /// The connection is dead; all that was in flight on it has been told.
-    fn lose_line(&mut self, death: &Arc<ChannelDeath>) {
-        let Some(line) = self.line.take() else { return };
-        tracing::debug!(broker = self.link.broker, address = line.channel.address(), cause = %death, "connection lost");
-        // Each pending answer fails with the channel; none can be left.
-        while let Some(request) = self.in_flight.pop_front() {
-            self.shared.metrics.requests_in_flight.decrement(1);
-            self.lost(request.parts, death);
-        }
-        self.unfilled_in_flight = 0;
-        self.throttled_until = None;
-        self.link.disconnected();
-        // One that worked is opened again at once; a broker that is down then refuses, and the next attempt waits.
-        self.connect_at = (!line.proven)
-            .then(|| Instant::now() + self.backoff.next_delay(self.shared.seams.random.bits64()));
-        self.shared.refresh_metadata();
-    }
-
-    fn wants_line(&self) -> bool {
-        self.line.is_none()
-            && self.connecting.is_none()
-            && (!self.full.is_empty() || !self.unfilled.is_empty())
-    }
-
-    /// True if a connection is open now that was not before.
-    fn connect_if_needed(&mut self) -> bool {
-        if !self.wants_line() || self.connect_at.is_some_and(|at| at > Instant::now()) {
-            return false;
-        }
-        let Some(address) = self.link.address() else { return false };
-        self.connect_at = None;
-        if let Some(channel) = self.shared.take_spare(&address) {
-            self.connected(Ok(channel));
-            return self.line.is_some();
-        }
-        let shared = Arc::clone(&self.shared);
-        self.connecting = Some(Box::pin(async move {
-            Channel::connect(&shared.seams, &address, &shared.channel_config()).await
-        }));
-        false
-    }
-
-    fn connected(&mut self, result: Result<Channel, ChannelError>) {
-        self.connecting = None;
-        let address: Arc<str> = self.link.address().unwrap_or_else(|| "".into());
-        let attempt = match result {
-            Ok(channel) => match channel.version_of(ApiKey::Produce) {
-                Some(version) => {
-                    if self.link.connected(channel.clone()) {
-                        self.shared.metrics.reconnects.increment(1);
-                        self.shared.totals.reconnects.add(1);
-                    }
-                    let death = Box::pin(channel.death());
-                    let id = self.shared.next_connection();
-                    self.line = Some(Line { channel, id, version, death, proven: false });
-                    return;
-                }
-                None => Attempt::not_served(&address, ApiKey::Produce),
-            },
-            Err(error) => Attempt::failed(&address, &error),
-        };
-        tracing::debug!(broker = self.link.broker, stage = attempt.stage, cause = %attempt.cause, "cannot connect");
-        self.link.failed(attempt);
-        self.connect_at = Some(Instant::now() + self.backoff.next_delay(self.shared.seams.random.bits64()));
-        self.shared.refresh_metadata();
     }
 }
 
