@@ -1,0 +1,91 @@
+//! Rules of this house that no lint knows.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use gapless_tests::binaries::workspace;
+
+/// Every file of the workspace but what is built, stored or ignored.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder can be listed") {
+        let path = entry.expect("an entry can be read").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if ["target", ".git", "gapless-data", "__pycache__"].contains(&name.as_str()) {
+            continue;
+        }
+        if path.is_dir() { files(&path, found) } else { found.push(path) }
+    }
+}
+
+/// Name within the workspace, and content, of every text file.
+fn texts() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    files(workspace(), &mut found);
+    found
+        .into_iter()
+        .filter_map(|path| {
+            let name = path.strip_prefix(workspace()).ok()?.display().to_string();
+            Some((name, fs::read_to_string(path).ok()?))
+        })
+        .collect()
+}
+
+fn sources() -> impl Iterator<Item = (String, String)> {
+    texts().into_iter().filter(|(name, _)| name.ends_with(".rs"))
+}
+
+#[test]
+fn select_is_always_biased() {
+    // Otherwise it draws its order from a generator of its own, and no seed repeats a run.
+    let call = ["select", "! {"].concat();
+    let mut seen = 0;
+    for (name, text) in sources() {
+        for (at, _) in text.match_indices(&call) {
+            let inside = text[at + call.len()..].trim_start();
+            let line = text[..at].lines().count();
+            assert!(inside.starts_with("biased;"), "{name}:{line}: select without biased");
+            seen += 1;
+        }
+        let other = text.matches(&["select", "!"].concat()).count() - text.matches(&call).count();
+        let told = text.matches(&["select", "!`"].concat()).count();
+        assert!(other == told, "{name}: write it as the rule can read it: {call} biased;");
+    }
+    assert!(seen > 0, "the rule found nothing to look at");
+}
+
+#[test]
+fn no_file_names_a_place_on_somebodys_machine() {
+    let places =
+        [["/wo", "rk/"], ["/ro", "ot/"], ["/ho", "me/"], ["/Us", "ers/"]].map(|parts| parts.concat());
+    for (name, text) in texts() {
+        for (number, line) in text.lines().enumerate() {
+            let place = places.iter().find(|place| line.contains(*place));
+            assert_eq!(place, None, "{name}:{}: {line}", number + 1);
+        }
+    }
+}
+
+#[test]
+fn no_source_is_longer_than_a_thought() {
+    const LINES_MAX: usize = 650;
+    for (name, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines <= LINES_MAX, "{name} has {lines} lines: it is two files");
+    }
+}
+
+#[test]
+fn the_catalogue_of_the_house_is_complete() {
+    for name in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+        "quickstart.sh",
+        "grafana/README.md",
+    ] {
+        assert!(workspace().join(name).is_file(), "{name} is missing");
+    }
+}
