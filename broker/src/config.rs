@@ -118,6 +118,16 @@ impl Config {
             return Err(ConfigError::new("--listen", "at least one address is needed"));
         }
         for (at, listener) in self.listeners.iter().enumerate() {
+            let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+            if listener.name.is_empty() || !listener.name.chars().all(of_a_name) {
+                return Err(ConfigError::new(
+                    "--listen",
+                    format!(
+                        "\"{}\" is no name for a listener: letters, digits, '.', '_' and '-' make one, as in INSIDE=0.0.0.0:9092",
+                        listener.name
+                    ),
+                ));
+            }
             if self.listeners.iter().take(at).any(|earlier| earlier.name == listener.name) {
                 return Err(ConfigError::new(
                     "--listen",
@@ -263,6 +273,15 @@ mod tests {
             assert!(error.why.contains(bad), "{error}");
         }
         assert_eq!(split_address("--listen", "[::1]:0"), Ok(("::1", 0)));
+    }
+
+    #[test]
+    fn names_of_listeners_fit_the_ready_line() {
+        for (name, good) in [("INSIDE-1.a_b", true), ("", false), ("in side", false), ("a=b", false)] {
+            let mut config = listening("127.0.0.1:0", None);
+            config.listeners[0].name = name.into();
+            assert_eq!(config.validate().is_ok(), good, "{name:?}");
+        }
     }
 
     #[test]
