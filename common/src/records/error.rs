@@ -59,28 +59,6 @@ pub enum BatchError {
         /// As the header says.
         last_offset_delta: i32,
     },
-    /// Larger than the topic allows.
-    #[error(
-        "record batch of {size} bytes exceeds max.message.bytes {size_max}; \
-         raise it, or send smaller batches (--batch-size)"
-    )]
-    TooLarge {
-        /// Bytes of the batch.
-        size: usize,
-        /// The limit.
-        size_max: usize,
-    },
-    /// Larger than a whole segment of the log.
-    #[error(
-        "record batch of {size} bytes exceeds segment.bytes {segment_size_max}; \
-         raise it, or send smaller batches (--batch-size)"
-    )]
-    LargerThanSegment {
-        /// Bytes of the batch.
-        size: usize,
-        /// The limit.
-        segment_size_max: usize,
-    },
     /// A compression codec that nobody has defined.
     #[error(
         "record batch is compressed with codec {0}; known are 0 none, 1 gzip, 2 snappy, 3 lz4 and 4 zstd"
@@ -194,8 +172,7 @@ impl BatchError {
     pub const fn error_code(&self) -> ErrorCode {
         match self {
             Self::Truncated { .. } | Self::Length(_) | Self::Crc { .. } => ErrorCode::CORRUPT_MESSAGE,
-            Self::TooLarge { .. } | Self::Expands { .. } => ErrorCode::MESSAGE_TOO_LARGE,
-            Self::LargerThanSegment { .. } => ErrorCode::RECORD_LIST_TOO_LARGE,
+            Self::Expands { .. } => ErrorCode::MESSAGE_TOO_LARGE,
             Self::Codec(_) => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
             Self::Transactional => ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
             Self::TimestampType => ErrorCode::INVALID_TIMESTAMP,

@@ -232,35 +232,9 @@ pub fn patched_header(
     stored.to_bytes()
 }
 
-/// Writes what a broker assigns into a batch's bytes. Both fields lie before the checksum, which stays true. Bytes too short
-/// for the two are left alone.
-pub fn write_base_offset_and_epoch(bytes: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch) {
-    if let Some((offset, rest)) = bytes.split_first_chunk_mut()
-        && let Some((_length, rest)) = rest.split_first_chunk_mut::<4>()
-        && let Some(epoch) = rest.first_chunk_mut()
-    {
-        *offset = base_offset.0.to_be_bytes();
-        *epoch = leader_epoch.0.to_be_bytes();
-    }
-}
-
-/// Gives a whole batch the time of its append: timestamp type, maximum timestamp and a new checksum.
-///
-/// # Errors
-/// As [`BatchHeader::parse`]; the bytes are left alone then.
-pub fn set_log_append_time(bytes: &mut [u8], now_ms: i64) -> Result<(), BatchError> {
-    let mut header = BatchHeader::parse(bytes)?;
-    header.set_log_append_time(now_ms);
-    let patched = patched_header(bytes, &header, header.base_offset, header.leader_epoch);
-    if let Some(head) = bytes.first_chunk_mut() {
-        *head = patched;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{KAFKA_BATCH, numbered};
+    use super::super::testing::{KAFKA_BATCH, numbered, set_log_append_time, write_base_offset_and_epoch};
     use super::super::{BatchLimits, check_crc, validate_from_client};
     use super::*;
 

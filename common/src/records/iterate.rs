@@ -170,8 +170,9 @@ impl std::iter::FusedIterator for Batches {}
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{KAFKA_BATCH, numbered, records_of};
-    use super::super::{set_log_append_time, write_base_offset_and_epoch};
+    use super::super::testing::{
+        KAFKA_BATCH, numbered, records_of, set_log_append_time, write_base_offset_and_epoch,
+    };
     use super::*;
     use crate::types::LeaderEpoch;
 

@@ -42,8 +42,7 @@ pub use crc::check_crc;
 pub use error::{BatchError, RecordFault};
 pub use header::{
     Attributes, BatchHeader, HEADER_SIZE, LENGTH_PREFIX_SIZE, MAGIC, TimestampType, patched_header,
-    set_log_append_time, write_base_offset_and_epoch,
 };
 pub use iterate::{Batches, Header, Record, Records, batches, iterate};
 pub use open_batch::{HeaderRef, INITIAL_CAPACITY, OpenBatch, Push, RecordRef};
-pub use validate::{BatchLimits, DECOMPRESSED_MAX, check_size, validate_from_client};
+pub use validate::{BatchLimits, DECOMPRESSED_MAX, validate_from_client};

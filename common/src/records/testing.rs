@@ -6,8 +6,10 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use super::{
-    ClosedBatch, Compression, HeaderRef, INITIAL_CAPACITY, OpenBatch, Push, RecordRef, crc, iterate,
+    BatchError, BatchHeader, ClosedBatch, Compression, HeaderRef, INITIAL_CAPACITY, OpenBatch, Push,
+    RecordRef, crc, iterate, patched_header,
 };
+use crate::types::{LeaderEpoch, Offset};
 
 /// A batch out of the log of an Apache Kafka broker: one record, value "123" (kafka-python's `test_records.py`).
 pub(super) const KAFKA_BATCH: &[u8] = b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00;\x00\x00\x00\x01\x02\
@@ -96,4 +98,30 @@ pub(super) fn mend_crc(bytes: &mut [u8]) {
         let computed = crc::compute(bytes).to_be_bytes();
         bytes[crc::CHECKSUMMED_AT - 4..crc::CHECKSUMMED_AT].copy_from_slice(&computed);
     }
+}
+
+/// Writes what a broker assigns into a batch's bytes. Both fields lie before the checksum, which stays true. Bytes too short
+/// for the two are left alone.
+pub(super) fn write_base_offset_and_epoch(bytes: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch) {
+    if let Some((offset, rest)) = bytes.split_first_chunk_mut()
+        && let Some((_length, rest)) = rest.split_first_chunk_mut::<4>()
+        && let Some(epoch) = rest.first_chunk_mut()
+    {
+        *offset = base_offset.0.to_be_bytes();
+        *epoch = leader_epoch.0.to_be_bytes();
+    }
+}
+
+/// Gives a whole batch the time of its append: timestamp type, maximum timestamp and a new checksum.
+///
+/// # Errors
+/// As [`BatchHeader::parse`]; the bytes are left alone then.
+pub(super) fn set_log_append_time(bytes: &mut [u8], now_ms: i64) -> Result<(), BatchError> {
+    let mut header = BatchHeader::parse(bytes)?;
+    header.set_log_append_time(now_ms);
+    let patched = patched_header(bytes, &header, header.base_offset, header.leader_epoch);
+    if let Some(head) = bytes.first_chunk_mut() {
+        *head = patched;
+    }
+    Ok(())
 }

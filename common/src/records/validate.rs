@@ -24,7 +24,7 @@ impl Default for BatchLimits {
 }
 
 /// Checks the records that a client sent for one partition: exactly one batch, sound in itself. Not checked, because they come
-/// after the search for duplicates: sizes ([`check_size`]), sequences, and what the topic asks for (timestamps, codecs).
+/// after the search for duplicates: sizes, sequences, and what the topic asks for (timestamps, codecs).
 ///
 /// The header comes back as it was received, but for `max_timestamp`, which is what the records say: Sarama never sets the
 /// header's, and Apache Kafka corrects it silently (`LogValidator`). [`super::patched_header`] writes the corrected one.
@@ -118,26 +118,6 @@ fn check_header(header: &BatchHeader) -> Result<u32, BatchError> {
         });
     }
     Ok(record_count)
-}
-
-/// Checks a batch's size against its topic's limits, in bytes. To be asked after the search for duplicates: a batch that is in the
-/// log already is answered with its offset, even if a limit has been lowered since.
-///
-/// # Errors
-/// [`BatchError::TooLarge`], [`BatchError::LargerThanSegment`].
-pub fn check_size(
-    header: &BatchHeader,
-    message_size_max: usize,
-    segment_size_max: usize,
-) -> Result<(), BatchError> {
-    let size = header.total_size();
-    if size > message_size_max {
-        return Err(BatchError::TooLarge { size, size_max: message_size_max });
-    }
-    if size > segment_size_max {
-        return Err(BatchError::LargerThanSegment { size, segment_size_max });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -199,20 +199,6 @@ fn every_refusal_has_its_code() {
 }
 
 #[test]
-fn sizes_are_judged_apart() {
-    let header = check(&stamped(numbered(3, Compression::None))).unwrap();
-    assert_eq!(check_size(&header, 88, 88), Ok(()));
-    let error = check_size(&header, 87, 88).unwrap_err();
-    assert_eq!(error.error_code(), ErrorCode::MESSAGE_TOO_LARGE);
-    assert_eq!(
-        error.to_string(),
-        "record batch of 88 bytes exceeds max.message.bytes 87; raise it, or send smaller batches (--batch-size)"
-    );
-    let error = check_size(&header, 88, 87).unwrap_err();
-    assert_eq!(error.error_code(), ErrorCode::RECORD_LIST_TOO_LARGE);
-}
-
-#[test]
 fn batches_that_apache_kafka_takes_are_taken() {
     let good = stamped(numbered(3, Compression::None));
     // Without idempotence the other two fields say nothing.
