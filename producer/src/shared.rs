@@ -324,6 +324,7 @@ impl Shared {
         for partition in self.all_partitions() {
             partition.close(&cause, self);
         }
+        self.metrics.oldest_unacked.set(0.0);
         self.memory.close();
         self.set_spare(None);
         self.shutdown.send_replace(true);

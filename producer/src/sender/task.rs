@@ -449,6 +449,7 @@ impl Sender {
 impl Drop for Sender {
     /// The task ends: with the producer, or because its runtime did. Nobody may wait for answers for ever.
     fn drop(&mut self) {
+        self.shared.metrics.requests_in_flight.decrement(self.in_flight.len() as f64);
         self.shared.abandon();
     }
 }
