@@ -40,6 +40,7 @@ const SOURCE_TOPIC: i8 = 1;
 const SOURCE_DEFAULT: i8 = 5;
 
 pub(super) async fn handle(request: &Incoming, body: CreateTopicsRequest) -> Result<Reply, ApiError> {
+    request.admit(body.topics.len())?;
     let mut seen = BTreeSet::new();
     let repeated: BTreeSet<Text> = body
         .topics

@@ -26,6 +26,7 @@ pub(super) const ERRORS: &[ErrorCode] = &[
 ];
 
 pub(super) async fn handle(request: &Incoming, body: DeleteTopicsRequest) -> Result<Reply, ApiError> {
+    request.admit(body.topic_names.len() + body.topics.len())?;
     let by_name =
         body.topic_names.into_iter().map(|name| DeleteTopicState { name: Some(name), ..Default::default() });
     let mut responses = Vec::new();

@@ -47,6 +47,7 @@ struct Entry {
 }
 
 pub(super) fn handle(request: &Incoming, body: DescribeConfigsRequest) -> Result<Reply, ApiError> {
+    request.admit(body.resources.len())?;
     let (synonyms, documentation) = (body.include_synonyms, body.include_documentation);
     let results =
         body.resources

@@ -83,6 +83,8 @@ struct Look {
 }
 
 pub(super) async fn handle(mut request: Incoming, body: FetchRequest) -> Result<Reply, ApiError> {
+    request.admit(body.topics.len())?;
+    request.admit(body.topics.iter().map(|topic| topic.partitions.len()).sum())?;
     // 0 opens a session and −1 is without one: both are answered in full. Any other epoch goes on with a session.
     if body.session_id != 0 && body.session_epoch > 0 {
         return request.answer(&FetchResponse {

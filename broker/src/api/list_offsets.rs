@@ -40,6 +40,8 @@ fn is_served(timestamp: i64, version: i16) -> bool {
 }
 
 pub(super) async fn handle(request: &Incoming, body: ListOffsetsRequest) -> Result<Reply, ApiError> {
+    request.admit(body.topics.len())?;
+    request.admit(body.topics.iter().map(|topic| topic.partitions.len()).sum())?;
     let mut topics = Vec::with_capacity(body.topics.len());
     for topic in body.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());

@@ -4,7 +4,7 @@
 //! - below 4 topics are always created when missing; from 4 the request says.
 //! - 10: topic ids in the response; those in the request count from 12 on, where a topic may be asked for by id alone.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use gapless_common::{
     error_code::ErrorCode,
@@ -48,9 +48,14 @@ pub(super) async fn handle(request: &Incoming, body: MetadataRequest) -> Result<
         Some(asked) => {
             let may_create = request.broker.config.auto_create_topics
                 && (request.version < 4 || body.allow_auto_topic_creation);
+            request.admit(asked.len())?;
             let mut topics = Vec::with_capacity(asked.len());
+            let mut seen = BTreeSet::new();
             for topic in asked {
-                topics.push(one_topic(request, topic, may_create).await);
+                // Told once, however often it is asked for: a topic can have ten thousand partitions.
+                if seen.insert((topic.topic_id, topic.name.clone())) {
+                    topics.push(one_topic(request, topic, may_create).await);
+                }
             }
             topics
         }

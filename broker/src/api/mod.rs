@@ -36,6 +36,7 @@ use crate::{
         reply::{Reply, in_memory},
     },
     log::PartitionLog,
+    topics::PARTITIONS_MAX,
 };
 
 /// One request's surroundings.
@@ -65,6 +66,14 @@ pub enum ApiError {
     /// A response that this version cannot say: a bug here.
     #[error("the answer cannot be encoded: {0}")]
     Encode(#[from] EncodeError),
+    /// More topics, partitions or resources than there can be: what is little to ask can be much to answer.
+    #[error("{} names {count} topics, partitions or resources, and there can be no more than {PARTITIONS_MAX}", api.name())]
+    TooMany {
+        /// What was asked for.
+        api: ApiKey,
+        /// How many.
+        count: usize,
+    },
     /// A version that is not served.
     #[error("{} version {version} is not served (versions {} to {} are)", api.name(), api.versions().start(), api.versions().end())]
     Version {
@@ -128,6 +137,14 @@ impl Incoming {
     fn answer<M: Message>(&self, body: &M) -> Result<Reply, ApiError> {
         let parts = protocol::encode_response_frame(self.api, self.version, self.correlation_id, body)?;
         Ok(Reply::Ready(in_memory(parts)))
+    }
+
+    /// Bounds what is asked for in one request, and so what its answer takes.
+    fn admit(&self, count: usize) -> Result<(), ApiError> {
+        if count > PARTITIONS_MAX {
+            return Err(ApiError::TooMany { api: self.api, count });
+        }
+        Ok(())
     }
 
     /// Counts an error that is part of the answer, and passes it on.

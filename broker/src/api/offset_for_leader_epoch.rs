@@ -17,6 +17,8 @@ pub(super) const ERRORS: &[ErrorCode] =
     &[ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::FENCED_LEADER_EPOCH, ErrorCode::UNKNOWN_LEADER_EPOCH];
 
 pub(super) fn handle(request: &Incoming, body: OffsetForLeaderEpochRequest) -> Result<Reply, ApiError> {
+    request.admit(body.topics.len())?;
+    request.admit(body.topics.iter().map(|topic| topic.partitions.len()).sum())?;
     let topics = body
         .topics
         .into_iter()

@@ -66,6 +66,8 @@ struct Waiting {
 }
 
 pub(super) async fn handle(mut request: Incoming, body: ProduceRequest) -> Result<Reply, ApiError> {
+    request.admit(body.topic_data.len())?;
+    request.admit(body.topic_data.iter().map(|topic| topic.partition_data.len()).sum())?;
     let acks = match body.acks {
         0 => Some(Acks::None),
         1 => Some(Acks::Leader),

@@ -13,7 +13,10 @@ use gapless_common::{
     types::TopicId,
 };
 
-use crate::testing::{Rig, append, client, create, create_with, delete, in_flight};
+use crate::{
+    testing::{Rig, append, client, create, create_with, delete, in_flight},
+    topics::PARTITIONS_MAX,
+};
 
 /// A wait that no test sits out: what is answered later than at once was kept waiting.
 const FOR_EVER_MS: i32 = 300_000;
@@ -121,6 +124,20 @@ async fn topic_ids_count_in_metadata_from_version_12_on() {
         let response = client.send(request, version, PATIENCE).await.unwrap().await.unwrap();
         assert_eq!(response.topics[0].error_code, code, "version {version}, name {name:?}");
     }
+    assert!(broker.stop().await);
+}
+
+#[tokio::test]
+async fn what_is_little_to_ask_is_not_much_to_answer() {
+    let rig = Rig::new();
+    let broker = rig.start("a").await;
+    let client = client(&broker).await;
+    assert_eq!(create(&client, "events").await, ErrorCode::NONE);
+    let topic = MetadataRequestTopic { name: Some("events".into()), ..MetadataRequestTopic::default() };
+    let ask =
+        |times| MetadataRequest { topics: Some(vec![topic.clone(); times]), ..MetadataRequest::default() };
+    assert_eq!(client.call(ask(PARTITIONS_MAX)).await.unwrap().topics.len(), 1);
+    assert!(client.call(ask(PARTITIONS_MAX + 1)).await.is_err());
     assert!(broker.stop().await);
 }
 

@@ -200,6 +200,16 @@ async fn a_fetch_too_large_to_be_kept_is_answered_at_once() {
 }
 
 #[tokio::test]
+async fn a_full_device_is_refused_in_one_sentence() {
+    let rig = Rig::new();
+    rig.faults.fill_up_to(10);
+    let refused = rig.try_start("a").await.err().unwrap().sentence(Path::new("data"));
+    assert_eq!(refused, "--data-dir data: cannot access meta.json: No space left on device (os error 28)");
+    rig.faults.make_room();
+    assert!(rig.start("a").await.stop().await);
+}
+
+#[tokio::test]
 async fn a_data_directory_that_is_a_file_is_called_one() {
     let rig = Rig::new();
     std::fs::write(rig.data_dir(), "").unwrap();
