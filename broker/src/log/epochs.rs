@@ -35,6 +35,9 @@ impl LeaderEpochs {
     /// The largest epoch up to `asked` and the offset where it ended; (−1, −1) for one that is not known. As Kafka
     /// answers: an epoch before the first known one ends where that one starts.
     pub(super) fn end_of(&self, asked: LeaderEpoch, log_end: Offset) -> (LeaderEpoch, Offset) {
+        if asked < LeaderEpoch(0) {
+            return UNDEFINED;
+        }
         let after = self.0.partition_point(|(epoch, _)| *epoch <= asked);
         let floor = after.checked_sub(1).and_then(|last| self.0.get(last));
         match (floor, self.0.get(after)) {
@@ -70,7 +73,8 @@ mod tests {
             (3, 2, 100),
             (2, 2, 100),
             (1, 1, 0),
-            (-1, -1, 0),
+            (0, 0, 0),
+            (-1, -1, -1),
         ] {
             let answer = known.end_of(LeaderEpoch(asked), Offset(200));
             assert_eq!(answer, (LeaderEpoch(epoch), Offset(end)), "epoch {asked}");
