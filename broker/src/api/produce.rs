@@ -28,7 +28,7 @@ use super::{ApiError, Incoming};
 use crate::{
     connection::reply::{Reply, in_memory},
     log::{AppendPolicy, Appended, PartitionLog, Refusal},
-    topics::TopicConfig,
+    topics::{TopicConfig, names},
 };
 
 pub(super) const ERRORS: &[ErrorCode] = &[
@@ -147,7 +147,7 @@ async fn append(
     let unknown = || {
         Refusal::new(
             ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-            format!("there is no partition {topic}-{}", data.index),
+            format!("there is no partition {}-{}", names::for_log(topic), data.index),
         )
     };
     let topic = request.broker.catalogue.by_name(topic).ok_or_else(unknown)?;
@@ -261,7 +261,9 @@ fn unanswered(responses: Vec<TopicResponse>) -> Reply {
         {
             return Reply::Close(format!(
                 "a batch sent with acks=0 to {}-{} was refused with {}",
-                topic.name, failed.index, failed.error_code
+                names::for_log(&topic.name),
+                failed.index,
+                failed.error_code
             ));
         }
     }

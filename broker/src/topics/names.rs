@@ -27,6 +27,13 @@ pub fn refusal(name: &str) -> Option<String> {
     None
 }
 
+/// What a log line calls a topic that a client named: the name, if it is one. What is none can be of any length and hold
+/// line breaks.
+#[must_use]
+pub fn for_log(name: &str) -> &str {
+    if refusal(name).is_none() { name } else { "(no valid name)" }
+}
+
 /// The name with `.` for `_`: two topics that differ only there would share metric names in Kafka, which refuses the second.
 #[must_use]
 pub fn collision_key(name: &str) -> String {
@@ -44,6 +51,7 @@ mod tests {
         }
         for bad in ["", ".", "..", "a/b", "../etc", "a\0b", "a b", "ä", "a\\b", "a:b", &"x".repeat(250)] {
             assert!(refusal(bad).is_some(), "{bad:?}");
+            assert_eq!(for_log(bad), "(no valid name)");
         }
     }
 
