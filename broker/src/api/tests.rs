@@ -63,6 +63,23 @@ async fn a_fetch_does_not_wait_for_bytes_that_cannot_come() {
 }
 
 #[tokio::test]
+async fn a_fetch_waits_until_there_is_as_much_as_it_asks_for() {
+    let rig = Rig::new();
+    let broker = rig.start("a").await;
+    let (waiting, other) = (client(&broker).await, client(&broker).await);
+    assert_eq!(create(&other, "events").await, ErrorCode::NONE);
+    let value = "x".repeat(1000);
+    let pending = waiting.send(fetch(10_000, from(0)), 12, PATIENCE).await.unwrap();
+    for _ in 0..10 {
+        append(&other, "events", &value).await;
+    }
+    let data = pending.await.unwrap().responses.remove(0).partitions.remove(0);
+    assert!(data.records.unwrap().len() >= 10_000);
+    assert_eq!(data.high_watermark, 10);
+    assert!(broker.stop().await);
+}
+
+#[tokio::test]
 async fn a_fetch_that_waits_hears_that_its_topic_is_deleted() {
     let rig = Rig::new();
     let broker = rig.start("a").await;

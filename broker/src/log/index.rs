@@ -76,9 +76,19 @@ impl SegmentIndex {
         Self::File { file, entries: index.entries.len() as u64 }
     }
 
+    /// A position at or before that of `offset`, as far as memory knows one.
+    pub(super) fn floor_in_memory(&self, base: Offset, offset: Offset) -> u64 {
+        match self {
+            Self::Memory(index) => {
+                index.floor(relative(base, offset)).map_or(0, |entry| entry.position.into())
+            }
+            Self::File { .. } => 0,
+        }
+    }
+
     /// What is needed to look something up, without holding on to the segment.
     pub(super) fn lookup(&self, base: Offset, offset: Offset) -> Lookup {
-        let relative = u64::try_from(offset.0.saturating_sub(base.0)).unwrap_or(0);
+        let relative = relative(base, offset);
         match self {
             Self::Memory(index) => Lookup::Found(index.floor(relative)),
             Self::File { file, entries } => {
@@ -86,6 +96,10 @@ impl SegmentIndex {
             }
         }
     }
+}
+
+fn relative(base: Offset, offset: Offset) -> u64 {
+    u64::try_from(offset.0.saturating_sub(base.0)).unwrap_or(0)
 }
 
 /// A look-up under way.

@@ -62,6 +62,16 @@ impl PartitionLog {
         self.with_shared(|shared| shared.segments.last().is_some_and(|active| from < active.base_offset))
     }
 
+    /// No fewer bytes than [`PartitionLog::read`] could give from `from` on, told without reading any: who waits for many
+    /// need not walk through them at every change. The largest number where a look is due for another reason.
+    pub fn bytes_at_most(&self, from: Offset) -> u64 {
+        let active = self.with_shared(|shared| {
+            let is_well = shared.gone != Some(Gone::Retired) && shared.quarantined.is_none();
+            shared.segments.last().filter(|active| is_well && from >= active.base_offset).cloned()
+        });
+        active.map_or(u64::MAX, |active| active.bytes_at_most(from))
+    }
+
     async fn range(
         &self,
         segment: &Segment,

@@ -73,6 +73,12 @@ impl Segment {
         self.body().size
     }
 
+    /// No fewer bytes than there are from the batch that holds `offset` on.
+    pub(super) fn bytes_at_most(&self, offset: Offset) -> u64 {
+        let body = self.body();
+        body.size - body.index.floor_in_memory(self.base_offset, offset)
+    }
+
     /// The largest timestamp of any record; `i64::MIN` without records.
     pub(super) fn max_timestamp(&self) -> i64 {
         self.body().max_timestamp

@@ -514,6 +514,29 @@ async fn producers_are_forgotten_by_the_brokers_own_time() {
 }
 
 #[tokio::test]
+async fn what_a_reader_could_get_is_told_without_reading() {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    rig.config.segment_bytes = 16 << 10;
+    let log = rig.create().await;
+    let value = "x".repeat(1000);
+    for _ in 0..40 {
+        append_durably(&log, &batch(None, 0, &[&value])).await;
+    }
+    for from in 0..40 {
+        let at_most = log.bytes_at_most(Offset(from));
+        if log.is_sealed_at(Offset(from)) {
+            assert_eq!(at_most, u64::MAX);
+            continue;
+        }
+        let read = log.read(Offset(from), 1 << 20, true).await.unwrap().unwrap();
+        let too_much = at_most - u64::from(read.len);
+        assert!(too_much < rig.config.index_interval_bytes + 2000, "{from}: {too_much} bytes too many");
+    }
+    log.retire().await;
+    assert_eq!(log.bytes_at_most(Offset(39)), u64::MAX, "there is news");
+}
+
+#[tokio::test]
 async fn corruption_that_a_read_meets_quarantines_the_partition_there() {
     let rig = Rig::new(Durability::Fsync).await;
     let log = rig.create().await;
