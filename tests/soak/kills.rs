@@ -6,11 +6,12 @@ use std::{env, process::ExitCode, time::Instant};
 use gapless_tests::{
     broker::Broker,
     librdkafka::consume,
-    load::{PARTITIONS, Run, by_command_line, by_librdkafka, by_library, through_kills},
+    load::{PARTITIONS, Run, by_command_line, by_library, by_librdkafka, through_kills},
     oracle::check,
 };
 
-const USAGE: &str = "usage: kills [--records N] [--kills N] [--durability fsync|os] [library|command-line|librdkafka …]";
+const USAGE: &str =
+    "usage: kills [--records N] [--kills N] [--durability fsync|os] [library|command-line|librdkafka …]";
 
 struct Settings {
     records: u64,
