@@ -223,9 +223,9 @@ fn keys_headers_partitions_and_nulls_are_set_as_asked() {
     let read = consume(broker.address(), "asked", 2);
     assert!(read.iter().all(|record| record.partition == 1));
     let pairs: Vec<_> = read.iter().map(|record| (record.key.as_deref(), record.value.as_deref())).collect();
-    let wanted: [(Option<&[u8]>, Option<&[u8]>); 4] =
-        [(Some(b"a"), Some(b"1")), (Some(b"b"), None), (Some(b"c"), Some(b"")), (Some(b"d"), Some(b"x=>y"))];
-    assert_eq!(pairs, wanted);
+    let pair =
+        |key: &'static str, value: Option<&'static str>| (Some(key.as_bytes()), value.map(str::as_bytes));
+    assert_eq!(pairs, [pair("a", Some("1")), pair("b", None), pair("c", Some("")), pair("d", Some("x=>y"))]);
     let headers = [("source".to_owned(), Some(b"test".to_vec())), ("empty".to_owned(), Some(Vec::new()))];
     assert!(read.iter().all(|record| record.headers == headers));
 }
