@@ -1,26 +1,18 @@
 //! The broker as a whole: started, running, stopped.
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::Path,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use futures_util::stream::{self, StreamExt as _};
 use gapless_common::seam::{Listener, Seams, TaskHandle};
 use tokio::time::{Instant, interval, timeout_at};
 
 use crate::{
+    api,
     config::{Config, ConfigError, split_address},
-    connection::{Endpoint, budget::MemoryBudget},
     http, listener,
-    listener::OpenConnections,
-    log::{Flusher, State},
+    log::Flusher,
     metrics::{BrokerMetrics, StaticFacts},
-    rate_limited_log::RateLimitedLog,
-    stage::{Stage, StageSetter},
+    request_memory::MemoryBudget,
+    shared::{Endpoint, Parts, Shared, Vitals},
     storage::{Files, LockGuard, group_flush::ParallelFlush, small_file::SmallFileError},
     topics::{Catalogue, OpenTopicsError, Store, meta::Meta},
 };
@@ -30,102 +22,6 @@ const LOCK: &str = ".lock";
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 /// How often the producers of idle partitions are looked through for those whose time is over.
 const PRODUCER_EXPIRY: Duration = Duration::from_secs(60);
-
-/// What every part of a running broker can reach.
-pub struct Shared {
-    /// As it was started.
-    pub config: Config,
-    /// Time, network, tasks, randomness.
-    pub seams: Seams,
-    /// The data directory.
-    pub files: Arc<dyn Files>,
-    /// The topics.
-    pub catalogue: Catalogue,
-    /// What the broker knows of itself.
-    pub meta: Meta,
-    /// Everything that is counted.
-    pub metrics: Arc<BrokerMetrics>,
-    /// Memory of requests under way.
-    pub budget: Arc<MemoryBudget>,
-    /// Connections being served.
-    pub connections: OpenConnections,
-    stage: StageSetter,
-    strangers: RateLimitedLog,
-    /// Here, so that it is held for as long as any task may still write, whatever becomes of the [`Broker`].
-    lock: Mutex<Option<LockGuard>>,
-}
-
-impl Shared {
-    /// How far a stop has come.
-    pub fn stage(&self) -> Stage {
-        self.stage.watch()
-    }
-
-    /// Logs what a client did wrong, or can bring about as often as it likes; many such lines a second are cut.
-    pub fn say_of_stranger(&self, line: impl FnOnce() -> String) {
-        match self.strangers.admit(Instant::now()) {
-            Some(0) => tracing::warn!("{}", line()),
-            Some(left_out) => tracing::warn!("{} ({left_out} lines like it left out)", line()),
-            None => {}
-        }
-    }
-
-    /// Closes all logs; true when everything in them has been flushed. All at once, so that one that hangs holds up no
-    /// other.
-    async fn flush_all(&self) -> bool {
-        let topics = self.catalogue.all();
-        let logs =
-            topics.iter().flat_map(|topic| topic.partitions.iter().zip(0..).map(move |log| (topic, log)));
-        let mut closing: stream::FuturesUnordered<_> = logs
-            .map(|(topic, (log, partition))| async move {
-                let flushed = log.flush_and_close().await;
-                flushed.inspect_err(|error| {
-                    tracing::error!("{}-{partition} could not be flushed: {error}", topic.name);
-                })
-            })
-            .collect();
-        let mut all = true;
-        while let Some(flushed) = closing.next().await {
-            all &= flushed.is_ok();
-        }
-        all
-    }
-
-    /// Partitions that are not fully served, with the reason.
-    pub fn impaired_partitions(&self) -> Vec<(String, String)> {
-        let mut impaired = Vec::new();
-        for topic in self.catalogue.all() {
-            for (log, partition) in topic.partitions.iter().zip(0..) {
-                let why = match log.state() {
-                    State::Online => continue,
-                    State::Offline { why } => format!("offline: {why}"),
-                    State::Quarantined { at, why } => format!("quarantined from offset {at}: {why}"),
-                };
-                impaired.push((format!("{}-{partition}", topic.name), why));
-            }
-        }
-        impaired
-    }
-}
-
-/// What HTTP shows, from before recovery on.
-pub struct Vitals {
-    /// Everything that is counted.
-    pub metrics: Arc<BrokerMetrics>,
-    running: OnceLock<Arc<Shared>>,
-}
-
-impl Vitals {
-    /// The broker, once it serves clients and until it stops.
-    pub fn ready(&self) -> Option<&Arc<Shared>> {
-        self.running.get().filter(|shared| !shared.stage().is_stopping())
-    }
-
-    /// The broker, once recovery is done.
-    pub fn running(&self) -> Option<&Arc<Shared>> {
-        self.running.get()
-    }
-}
 
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -201,9 +97,10 @@ impl Broker {
             durability: config.durability.name(),
             connections_limit: config.max_connections,
             in_flight_limit_bytes: config.max_inflight_bytes,
+            errors_of: api::errors_of,
         })?);
         let lock = lock(&*files).await?;
-        let vitals = Arc::new(Vitals { metrics: Arc::clone(&metrics), running: OnceLock::new() });
+        let vitals = Arc::new(Vitals::new(Arc::clone(&metrics)));
         let mut tasks = Tasks(Vec::new());
         let http = match &config.http_listen {
             None => None,
@@ -244,7 +141,7 @@ impl Broker {
         // Recovery is done, and the ports are ours.
         meta.confirm().await?;
         let budget = MemoryBudget::new(config.max_inflight_bytes, config.max_request_bytes);
-        let shared = Arc::new(Shared {
+        let shared = Shared::new(Parts {
             config,
             seams: seams.clone(),
             files,
@@ -252,10 +149,7 @@ impl Broker {
             meta,
             metrics,
             budget,
-            connections: OpenConnections::default(),
-            stage: StageSetter::default(),
-            strangers: RateLimitedLog::default(),
-            lock: Mutex::new(Some(lock)),
+            lock,
         });
         for (listener, endpoint) in listeners {
             tasks.0.push(seams.spawner.spawn(listener::accept(Arc::clone(&shared), listener, endpoint)));
@@ -263,8 +157,7 @@ impl Broker {
         tasks.0.push(seams.spawner.spawn(keep_house(Arc::clone(&shared))));
         shared.catalogue.empty_trash();
         shared.metrics.ready.set(1.0);
-        // Empty until now, so it is set.
-        let _ = vitals.running.set(Arc::clone(&shared));
+        vitals.now_running(&shared);
         tracing::info!("acks=all waits for {}", shared.config.durability.in_words());
         Ok(Self { shared, flusher, kafka, http, tasks: tasks.keep() })
     }
@@ -288,12 +181,12 @@ impl Broker {
         let shared = &self.shared;
         let (began, limit) = (Instant::now(), shared.config.shutdown_timeout);
         shared.metrics.ready.set(0.0);
-        shared.stage.stop();
+        shared.stage_setter().stop();
         if timeout_at(began + limit / 2, shared.connections.none()).await.is_err() {
             tracing::warn!(
                 "connections were still busy after half of {limit:?} (--shutdown-timeout) and are cut"
             );
-            shared.stage.abort();
+            shared.stage_setter().abort();
         }
         let finish = async {
             let flushed = shared.flush_all().await;
@@ -309,7 +202,7 @@ impl Broker {
         for task in &self.tasks {
             task.abort();
         }
-        drop(shared.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        shared.unlock();
         clean
     }
 }

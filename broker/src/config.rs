@@ -14,6 +14,10 @@ pub const TIMESTAMP_AFTER_MAX_MS_DEFAULT: i64 = 3_600_000;
 pub const PRODUCER_ID_EXPIRATION_MS_DEFAULT: i64 = 86_400_000;
 /// Well below what clients go on sending again for (two minutes by default), so that only a slip is refused.
 pub const PRODUCER_ID_EXPIRATION_MS_MIN: i64 = 60_000;
+/// Partitions of one topic. A request for more is most likely a slip.
+pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
+/// Partitions of all topics together: each holds a few file descriptors and some kilobytes.
+pub const PARTITIONS_MAX: usize = 20_000;
 /// This broker's node id. It has no peers yet, so any positive number would do; tools print it.
 pub const NODE_ID: i32 = 1;
 
@@ -162,14 +166,10 @@ impl Config {
                 None => {}
             }
         }
-        if !(1..=crate::topics::PARTITIONS_PER_TOPIC_MAX).contains(&self.partitions) {
+        if !(1..=PARTITIONS_PER_TOPIC_MAX).contains(&self.partitions) {
             return Err(ConfigError::new(
                 "--partitions",
-                format!(
-                    "{} is not within 1 and {}",
-                    self.partitions,
-                    crate::topics::PARTITIONS_PER_TOPIC_MAX
-                ),
+                format!("{} is not within 1 and {}", self.partitions, PARTITIONS_PER_TOPIC_MAX),
             ));
         }
         for (flag, limit) in [("--idle-timeout", self.idle_timeout), ("--frame-timeout", self.frame_timeout)]

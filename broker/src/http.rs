@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use crate::{broker::Vitals, listener::ACCEPT_REST, scrape};
+use crate::{listener::ACCEPT_REST, scrape, shared::Vitals};
 
 /// Connections that ask for metrics or health; a monitor or two, not a crowd.
 const HTTP_CONNECTIONS_MAX: usize = 64;

@@ -1,7 +1,8 @@
 //! The broker, in the order in which a request meets its parts:
 //!
-//! - [`broker`]: starts, holds everything together, stops. [`config`] is what it is told, [`cli`] how.
-//! - [`listener`] accepts; [`connection`] reads, handles and answers in order, under a memory budget.
+//! - [`broker`]: starts and stops; [`shared`] holds everything together. [`config`] is what it is told, [`cli`] how.
+//! - [`listener`] accepts, and [`open_connections`] counts; [`connection`] reads, handles and answers in order, paying from
+//!   [`request_memory`].
 //! - [`api`]: one file per Kafka API.
 //! - [`topics`]: which topics exist, and what the broker knows of itself.
 //! - [`log`]: the partition log: sequencer, segments, group commit, high watermark, recovery.
@@ -20,8 +21,11 @@ pub mod http;
 pub mod listener;
 pub mod log;
 pub mod metrics;
+pub mod open_connections;
 mod rate_limited_log;
+pub mod request_memory;
 pub mod scrape;
+pub mod shared;
 pub mod stage;
 pub mod storage;
 #[cfg(test)]

@@ -1,70 +1,19 @@
-//! Accepts connections, up to the limit, and keeps count of them.
+//! Accepts connections, up to the limit.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use gapless_common::seam::{Connection, Listener};
-use tokio::{sync::Notify, time::sleep};
+use tokio::time::sleep;
 
 use crate::{
-    broker::Shared,
-    connection::{self, Endpoint},
+    connection,
     metrics::ConnectionRefused,
+    shared::{Endpoint, Shared},
 };
 
 /// How long accepting rests after an error of the machine (no descriptor, no memory), which a retry at once would only
 /// repeat.
 pub const ACCEPT_REST: Duration = Duration::from_millis(100);
-
-/// Connections being served.
-#[derive(Default)]
-pub struct OpenConnections {
-    count: AtomicUsize,
-    none: Notify,
-}
-
-impl OpenConnections {
-    fn enter(broker: &Arc<Shared>) -> Option<OpenConnection> {
-        let open = &broker.connections;
-        let limit = broker.config.max_connections;
-        open.count
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < limit).then_some(count + 1))
-            .ok()?;
-        broker.metrics.connections.increment(1.0);
-        Some(OpenConnection(Arc::clone(broker)))
-    }
-
-    /// Waits until no connection is open.
-    pub async fn none(&self) {
-        loop {
-            let none = self.none.notified();
-            tokio::pin!(none);
-            none.as_mut().enable();
-            if self.count.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            none.await;
-        }
-    }
-}
-
-/// One of them; leaves on drop.
-struct OpenConnection(Arc<Shared>);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.metrics.connections.decrement(1.0);
-        if self.0.connections.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.connections.none.notify_waiters();
-        }
-    }
-}
 
 /// Accepts until the broker stops.
 pub async fn accept(broker: Arc<Shared>, mut listener: Box<dyn Listener>, endpoint: Arc<Endpoint>) {
@@ -88,7 +37,7 @@ pub async fn accept(broker: Arc<Shared>, mut listener: Box<dyn Listener>, endpoi
 }
 
 fn serve(broker: &Arc<Shared>, endpoint: &Arc<Endpoint>, connection: Connection) {
-    let Some(open) = OpenConnections::enter(broker) else {
+    let Some(open) = broker.connections.enter() else {
         broker.metrics.connection_refused(ConnectionRefused::Limit);
         broker.say_of_stranger(|| {
             format!(
@@ -98,9 +47,9 @@ fn serve(broker: &Arc<Shared>, endpoint: &Arc<Endpoint>, connection: Connection)
         });
         return;
     };
-    let endpoint = Arc::clone(endpoint);
+    let serving = connection::serve(Arc::clone(broker), Arc::clone(endpoint), connection);
     broker.seams.spawner.spawn(async move {
-        connection::serve(Arc::clone(&open.0), endpoint, connection).await;
+        serving.await;
         drop(open);
     });
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::{
-    broker::Vitals,
     log::{PartitionLog, State},
     metrics::PartitionSample,
+    shared::Vitals,
     topics::Topic,
 };
 

@@ -9,8 +9,8 @@ use gapless_common::{
     },
 };
 
+use super::reply::Reply;
 use super::{ApiError, Incoming};
-use crate::connection::reply::Reply;
 
 pub(super) const ERRORS: &[ErrorCode] = &[ErrorCode::UNSUPPORTED_VERSION];
 

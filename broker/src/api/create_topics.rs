@@ -19,8 +19,8 @@ use gapless_common::{
 
 use super::{ApiError, Incoming};
 use crate::{
+    api::reply::Reply,
     config::NODE_ID,
-    connection::reply::Reply,
     topics::{CONFIG_KEYS, TopicConfig, TopicError},
 };
 

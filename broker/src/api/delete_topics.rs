@@ -16,7 +16,7 @@ use gapless_common::{
 };
 
 use super::{ApiError, Incoming};
-use crate::{connection::reply::Reply, topics::TopicError};
+use crate::{api::reply::Reply, topics::TopicError};
 
 pub(super) const ERRORS: &[ErrorCode] = &[
     ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,

@@ -15,7 +15,7 @@ use gapless_common::{
 };
 
 use super::{ApiError, Incoming};
-use crate::{config::NODE_ID, connection::reply::Reply};
+use crate::{api::reply::Reply, config::NODE_ID};
 
 pub(super) const ERRORS: &[ErrorCode] =
     &[ErrorCode::MISMATCHED_ENDPOINT_TYPE, ErrorCode::UNSUPPORTED_ENDPOINT_TYPE];

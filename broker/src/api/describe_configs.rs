@@ -19,8 +19,8 @@ use gapless_common::{
 
 use super::{ApiError, Incoming};
 use crate::{
+    api::reply::Reply,
     config::{Config, NODE_ID},
-    connection::reply::Reply,
     topics::{CONFIG_KEYS, ConfigType, TopicConfig},
 };
 

@@ -29,7 +29,7 @@ use tokio::{
 
 use super::{ApiError, Incoming, check_leader_epoch};
 use crate::{
-    connection::reply::{BodyPart, Reply, splice},
+    api::reply::{BodyPart, Reply, splice},
     log::{PartitionLog, ReadError, StorageError},
     storage::FileRange,
 };

@@ -12,8 +12,8 @@ use gapless_common::{
     },
 };
 
+use super::reply::Reply;
 use super::{ApiError, Incoming};
-use crate::connection::reply::Reply;
 
 pub(super) const ERRORS: &[ErrorCode] = &[ErrorCode::COORDINATOR_NOT_AVAILABLE];
 

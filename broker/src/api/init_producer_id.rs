@@ -7,8 +7,8 @@ use gapless_common::{
     types::ProducerId,
 };
 
+use super::reply::Reply;
 use super::{ApiError, Incoming};
-use crate::connection::reply::Reply;
 
 pub(super) const ERRORS: &[ErrorCode] =
     &[ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED];

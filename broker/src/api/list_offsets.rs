@@ -11,8 +11,8 @@ use gapless_common::{
     types::Offset,
 };
 
+use super::reply::Reply;
 use super::{ApiError, Incoming, check_leader_epoch};
-use crate::connection::reply::Reply;
 
 pub(super) const ERRORS: &[ErrorCode] = &[
     ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,

@@ -16,6 +16,7 @@ mod list_offsets;
 mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
+pub mod reply;
 #[cfg(test)]
 mod tests;
 
@@ -28,15 +29,12 @@ use gapless_common::{
 };
 use tokio::time::Instant;
 
+use self::reply::{Reply, in_memory};
 use crate::{
-    broker::Shared,
-    connection::{
-        Endpoint,
-        budget::Charge,
-        reply::{Reply, in_memory},
-    },
+    config::PARTITIONS_MAX,
     log::PartitionLog,
-    topics::PARTITIONS_MAX,
+    request_memory::Charge,
+    shared::{Endpoint, Shared},
 };
 
 /// One request's surroundings.

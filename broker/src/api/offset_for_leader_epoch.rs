@@ -10,8 +10,8 @@ use gapless_common::{
     types::LeaderEpoch,
 };
 
+use super::reply::Reply;
 use super::{ApiError, Incoming, check_leader_epoch};
-use crate::connection::reply::Reply;
 
 pub(super) const ERRORS: &[ErrorCode] =
     &[ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::FENCED_LEADER_EPOCH, ErrorCode::UNKNOWN_LEADER_EPOCH];

@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{ApiError, Incoming};
 use crate::{
-    connection::reply::{Reply, in_memory},
+    api::reply::{Reply, in_memory},
     log::{AppendPolicy, Appended, PartitionLog, Refusal},
     topics::{TopicConfig, names},
 };

@@ -14,8 +14,8 @@ use gapless_common::{
 };
 
 use crate::{
+    config::PARTITIONS_MAX,
     testing::{Rig, append, client, create, create_with, delete, in_flight},
-    topics::PARTITIONS_MAX,
 };
 
 /// A wait that no test sits out: what is answered later than at once was kept waiting.

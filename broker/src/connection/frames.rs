@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::budget::{BudgetAccount, Size};
+use crate::request_memory::{BudgetAccount, Size};
 
 const LENGTH_BYTES: usize = 4;
 /// Read at once while nothing tells how much will come: an idle connection holds no more than this.
@@ -160,7 +160,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
-    use crate::connection::budget::MemoryBudget;
+    use crate::request_memory::MemoryBudget;
 
     const FRAME_MAX: usize = 8 << 20;
 

@@ -1,15 +1,13 @@
 //! One client's connection: requests are read, handled and answered in order, and one that waits for a flush or for
 //! data does not keep the next from being read.
 //!
-//! - [`frames`]: frames out of the byte stream, paid for from the [`budget`].
+//! - [`frames`]: frames out of the byte stream, paid for from the memory of requests
+//!   ([`crate::request_memory`]).
 //! - this file: the receiving half. It hands each request to [`crate::api`], which appends and reads; what must wait
 //!   becomes part of the answer.
-//! - [`reply`]: what an answer is made of.
 //! - [`writer`]: the sending half, a task of its own.
 
-pub mod budget;
 mod frames;
-pub mod reply;
 mod writer;
 
 use std::sync::Arc;
@@ -25,11 +23,14 @@ use tokio::{
 };
 
 use self::{
-    budget::{BudgetAccount, Charge},
     frames::{FrameEnd, FrameReader},
     writer::{Answer, InFlight, write_answers},
 };
-use crate::{api, broker::Shared};
+use crate::{
+    api,
+    request_memory::{BudgetAccount, Charge},
+    shared::{Endpoint, Shared},
+};
 
 /// Requests of one connection that are read and not yet answered; beyond it reading pauses. Kafka's clients keep five
 /// in flight, librdkafka without idempotence many more.
@@ -38,15 +39,6 @@ const PIPELINE_MAX: usize = 128;
 /// Bytes of answers in memory that one connection may have waiting to be written; beyond it reading pauses. One that is
 /// larger goes alone.
 const ANSWERS_BYTES_MAX: u32 = 1 << 20;
-
-/// The address that clients of one listener are told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Host, without brackets.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-}
 
 /// Why a connection ended.
 enum End {

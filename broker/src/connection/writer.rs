@@ -15,8 +15,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::reply::{BodyPart, Reply};
-use crate::{metrics::BrokerMetrics, storage::FileRange};
+use crate::{
+    api::reply::{BodyPart, Reply},
+    metrics::BrokerMetrics,
+    storage::FileRange,
+};
 
 /// Parts handed to one vectored write; Linux takes up to 1,024.
 const PARTS_PER_WRITE: usize = 64;

@@ -154,6 +154,8 @@ pub struct StaticFacts {
     pub connections_limit: usize,
     /// `--max-inflight-bytes`.
     pub in_flight_limit_bytes: usize,
+    /// The error codes that each API answers: the closed set of its label.
+    pub errors_of: fn(ApiKey) -> &'static [ErrorCode],
 }
 
 impl BrokerMetrics {

@@ -8,7 +8,6 @@ use metrics::{Counter, Gauge, Histogram, Unit};
 use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 
 use super::{BrokerMetrics, ConnectionRefused, Exposition, RefusedReason, ScrapedGauges, StaticFacts};
-use crate::api;
 
 /// All handles, while the recorder is borrowed for registering them.
 pub(super) struct Registered {
@@ -78,7 +77,7 @@ impl Registered {
                 api,
                 metrics::histogram!("gapless_broker_request_duration_seconds", "api" => api.name()),
             );
-            for error in api::errors_of(api).iter().copied() {
+            for error in (facts.errors_of)(api).iter().copied() {
                 let counter = metrics::counter!("gapless_broker_request_errors_total", "api" => api.name(), "error" => error.name());
                 counter.increment(0);
                 request_errors.insert((api, error), counter);

@@ -26,12 +26,10 @@ use tokio::sync::Mutex;
 
 pub use self::config::{CONFIG_KEYS, ConfigType, TopicConfig};
 pub use self::store::{OpenTopicsError, Recovered, Store};
-use crate::{config::Config, log::PartitionLog};
-
-/// Partitions of one topic. A request for more is most likely a slip.
-pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
-/// Partitions of all topics together: each holds a few file descriptors and some kilobytes.
-pub const PARTITIONS_MAX: usize = 20_000;
+use crate::{
+    config::{Config, PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX},
+    log::PartitionLog,
+};
 
 /// A topic and its logs. Partitions are numbered by their place.
 pub struct Topic {
