@@ -1,6 +1,12 @@
 //! The broker as a whole: started, running, stopped.
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use gapless_common::seam::{Listener, Seams, TaskHandle};
 use tokio::time::{Instant, interval, timeout_at};
@@ -11,8 +17,11 @@ use crate::{
     http, listener,
     log::Flusher,
     metrics::{BrokerMetrics, StaticFacts},
+    open_connections::OpenConnections,
+    rate_limited_log::RateLimitedLog,
     request_memory::MemoryBudget,
-    shared::{Endpoint, Parts, Shared, Vitals},
+    shared::{Endpoint, Shared, Vitals},
+    stage::StageSetter,
     storage::{Files, LockGuard, group_flush::ParallelFlush, small_file::SmallFileError},
     topics::{Catalogue, OpenTopicsError, Store, meta::Meta},
 };
@@ -141,7 +150,8 @@ impl Broker {
         // Recovery is done, and the ports are ours.
         meta.confirm().await?;
         let budget = MemoryBudget::new(config.max_inflight_bytes, config.max_request_bytes);
-        let shared = Shared::new(Parts {
+        let shared = Arc::new(Shared {
+            connections: OpenConnections::new(config.max_connections, metrics.connections.clone()),
             config,
             seams: seams.clone(),
             files,
@@ -149,7 +159,9 @@ impl Broker {
             meta,
             metrics,
             budget,
-            lock,
+            stage_setter: StageSetter::default(),
+            strangers: RateLimitedLog::default(),
+            lock: Mutex::new(Some(lock)),
         });
         for (listener, endpoint) in listeners {
             tasks.0.push(seams.spawner.spawn(listener::accept(Arc::clone(&shared), listener, endpoint)));
@@ -181,12 +193,12 @@ impl Broker {
         let shared = &self.shared;
         let (began, limit) = (Instant::now(), shared.config.shutdown_timeout);
         shared.metrics.ready.set(0.0);
-        shared.stage_setter().stop();
+        shared.stage_setter.stop();
         if timeout_at(began + limit / 2, shared.connections.none()).await.is_err() {
             tracing::warn!(
                 "connections were still busy after half of {limit:?} (--shutdown-timeout) and are cut"
             );
-            shared.stage_setter().abort();
+            shared.stage_setter.abort();
         }
         let finish = async {
             let flushed = shared.flush_all().await;

@@ -22,7 +22,7 @@ pub mod listener;
 pub mod log;
 pub mod metrics;
 pub mod open_connections;
-mod rate_limited_log;
+pub mod rate_limited_log;
 pub mod request_memory;
 pub mod scrape;
 pub mod shared;

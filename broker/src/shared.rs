@@ -45,58 +45,16 @@ pub struct Shared {
     pub budget: Arc<MemoryBudget>,
     /// Connections being served.
     pub connections: Arc<OpenConnections>,
-    stage: StageSetter,
-    strangers: RateLimitedLog,
+    /// For whoever stops the broker; everybody else looks through [`Shared::stage`].
+    pub stage_setter: StageSetter,
+    /// Log lines that clients can bring about.
+    pub strangers: RateLimitedLog,
     /// Here, so that it is held for as long as any task may still write, whatever becomes of the
     /// [`crate::Broker`].
-    lock: Mutex<Option<LockGuard>>,
-}
-
-/// What a start has made, before it is shared.
-pub struct Parts {
-    /// As it was started.
-    pub config: Config,
-    /// Time, network, tasks, randomness.
-    pub seams: Seams,
-    /// The data directory.
-    pub files: Arc<dyn Files>,
-    /// The topics.
-    pub catalogue: Catalogue,
-    /// What the broker knows of itself.
-    pub meta: Meta,
-    /// Everything that is counted.
-    pub metrics: Arc<BrokerMetrics>,
-    /// Memory of requests under way.
-    pub budget: Arc<MemoryBudget>,
-    /// The data directory's lock.
-    pub lock: LockGuard,
+    pub lock: Mutex<Option<LockGuard>>,
 }
 
 impl Shared {
-    /// Shares what a start has made.
-    pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { config, seams, files, catalogue, meta, metrics, budget, lock } = parts;
-        let connections = OpenConnections::new(config.max_connections, metrics.connections.clone());
-        Arc::new(Self {
-            config,
-            seams,
-            files,
-            catalogue,
-            meta,
-            metrics,
-            budget,
-            connections,
-            stage: StageSetter::default(),
-            strangers: RateLimitedLog::default(),
-            lock: Mutex::new(Some(lock)),
-        })
-    }
-
-    /// For whoever stops the broker.
-    pub fn stage_setter(&self) -> &StageSetter {
-        &self.stage
-    }
-
     /// Lets go of the data directory: nothing here writes any more.
     pub fn unlock(&self) {
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -104,7 +62,7 @@ impl Shared {
 
     /// How far a stop has come.
     pub fn stage(&self) -> Stage {
-        self.stage.watch()
+        self.stage_setter.watch()
     }
 
     /// Logs what a client did wrong, or can bring about as often as it likes; many such lines a second are cut.
