@@ -3,7 +3,10 @@
 use std::{io, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use gapless_common::seam::ReadHalf;
+use gapless_common::{
+    frame::{FrameError, LENGTH_SIZE, frame_size},
+    seam::ReadHalf,
+};
 use tokio::{
     io::AsyncReadExt,
     time::{Instant, timeout_at},
@@ -11,7 +14,6 @@ use tokio::{
 
 use crate::request_memory::{BudgetAccount, Size};
 
-const LENGTH_BYTES: usize = 4;
 /// Read at once while nothing tells how much will come: an idle connection holds no more than this.
 const READ_IDLE: usize = 4 << 10;
 /// Read at once from a peer that sends small requests back to back.
@@ -35,16 +37,8 @@ pub enum FrameEnd {
         announced: usize,
     },
     /// A length that no request has; most often another protocol (HTTP, TLS) on this port.
-    #[error(
-        "a frame announces {announced} bytes, but a request has 1 to {max} (--max-request-bytes); \
-         is this a Kafka client?"
-    )]
-    BadLength {
-        /// The length as it was read, a signed number.
-        announced: i32,
-        /// The largest allowed.
-        max: usize,
-    },
+    #[error("{0}; a request has 1 byte to --max-request-bytes")]
+    BadLength(#[from] FrameError),
     /// Silence.
     #[error("idle for {after:?} (--idle-timeout)")]
     Idle {
@@ -93,15 +87,15 @@ impl FrameReader {
     pub async fn next(&mut self, account: &BudgetAccount) -> Result<Bytes, FrameEnd> {
         let mut deadline =
             Instant::now() + if self.buffer.is_empty() { self.idle_timeout } else { self.frame_timeout };
-        while self.buffer.len() < LENGTH_BYTES {
+        while self.buffer.len() < LENGTH_SIZE {
             let was_empty = self.buffer.is_empty();
             self.buffer.reserve(self.read_size);
             let read = timeout_at(deadline, self.reader.read_buf(&mut self.buffer)).await;
             match read {
                 Err(_) if was_empty => return Err(FrameEnd::Idle { after: self.idle_timeout }),
-                Err(_) => return Err(self.too_slow(LENGTH_BYTES)),
+                Err(_) => return Err(self.too_slow(LENGTH_SIZE)),
                 Ok(Ok(0)) if was_empty => return Err(FrameEnd::Closed),
-                Ok(Ok(0)) => return Err(self.cut(LENGTH_BYTES)),
+                Ok(Ok(0)) => return Err(self.cut(LENGTH_SIZE)),
                 Ok(Ok(count)) => self.read_size = if count >= self.read_size { READ_BUSY } else { READ_IDLE },
                 Ok(Err(error)) => return Err(error.into()),
             }
@@ -109,12 +103,8 @@ impl FrameReader {
                 deadline = Instant::now() + self.frame_timeout;
             }
         }
-        let announced = self.buffer.as_ref().get_i32();
-        let len = usize::try_from(announced).unwrap_or(0);
-        if len == 0 || len > self.frame_max {
-            return Err(FrameEnd::BadLength { announced, max: self.frame_max });
-        }
-        let whole = LENGTH_BYTES + len;
+        let Some(length) = self.buffer.first_chunk() else { return Err(self.cut(LENGTH_SIZE)) };
+        let whole = LENGTH_SIZE + frame_size(*length, self.frame_max)?;
         let size = if whole <= *FRAME_STEP.start() { Size::Small } else { Size::Large };
         let mut charged = 0;
         loop {
@@ -142,7 +132,7 @@ impl FrameReader {
         }
         account.settle();
         let mut frame = self.buffer.split_to(whole);
-        frame.advance(LENGTH_BYTES);
+        frame.advance(LENGTH_SIZE);
         Ok(frame.freeze())
     }
 
@@ -206,7 +196,11 @@ mod tests {
             peer.write_all(&length.to_be_bytes()).await.unwrap();
             let budget = MemoryBudget::new(3 * FRAME_MAX, FRAME_MAX);
             let end = reader(stream).next(&budget.open()).await.unwrap_err();
-            assert!(matches!(end, FrameEnd::BadLength { announced, .. } if announced == length), "{end}");
+            let FrameEnd::BadLength(FrameError::NotPositive(size) | FrameError::TooLarge { size, .. }) = end
+            else {
+                panic!("{end}");
+            };
+            assert_eq!(size, length);
             assert_eq!(budget.used(), 0);
         }
     }
