@@ -6,7 +6,8 @@
 //! - [`types`], [`error_code`]: the field's words as types, and Kafka's error codes.
 //! - [`frame`], [`backoff`], [`units`]: lengths judged before they are believed; when to try again; durations and sizes as
 //!   people write them.
-//! - [`seam`]: time, network, spawning and randomness, passed in so that everything can be simulated.
+//! - [`seam`]: time, network, spawning and randomness, passed in so that everything can be simulated; [`seeded_bug`]: what
+//!   the simulation must find.
 //!
 //! Nothing here knows of files or command lines.
 
@@ -17,5 +18,6 @@ pub mod frame;
 pub mod protocol;
 pub mod records;
 pub mod seam;
+pub mod seeded_bug;
 pub mod types;
 pub mod units;
