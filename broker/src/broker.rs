@@ -22,7 +22,7 @@ use crate::{
     request_memory::MemoryBudget,
     shared::{Endpoint, Shared, Vitals},
     stage::StageSetter,
-    storage::{Files, LockGuard, group_flush::ParallelFlush, small_file::SmallFileError},
+    storage::{Files, LockGuard, group_flush::DiskFlush, small_file::SmallFileError},
     topics::{Catalogue, OpenTopicsError, Store, meta::Meta},
 };
 
@@ -121,8 +121,9 @@ impl Broker {
             }
         };
         let meta = Meta::open(Arc::clone(&files), boot_id, &seams.random).await?;
-        let (flusher, flushing) =
-            Flusher::start(&seams.spawner, Arc::new(ParallelFlush::new()), metrics.clone());
+        let group_flush =
+            DiskFlush::new(seams.spawner.clone(), &*files).await.map_err(StartError::DataDir)?;
+        let (flusher, flushing) = Flusher::start(&seams.spawner, Arc::new(group_flush), metrics.clone());
         tasks.0.push(flushing);
         let store = Store::new(Arc::clone(&files), &config, &meta, flusher.clone());
         let recovered = store.recover().await?;

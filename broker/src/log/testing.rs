@@ -21,7 +21,7 @@ use super::{
     Site,
 };
 use crate::storage::faulty::{Faults, FaultyFiles};
-use crate::storage::group_flush::ParallelFlush;
+use crate::storage::group_flush::DiskFlush;
 use crate::storage::{File, Files, RealFiles, write_all_at};
 
 /// A batch as a client sends it, checked.
@@ -93,7 +93,8 @@ impl Rig {
             inner.create_dir(Path::new(parent)).await.unwrap();
         }
         let files = Arc::new(FaultyFiles { inner, faults: faults.clone() });
-        let (flusher, _task) = Flusher::start(&spawner, Arc::new(ParallelFlush::new()), flushes.clone());
+        let group_flush = DiskFlush::new(spawner.clone(), &*files).await.unwrap();
+        let (flusher, _task) = Flusher::start(&spawner, Arc::new(group_flush), flushes.clone());
         let environment = LogEnvironment { files, flusher };
         let config = LogConfig {
             segment_bytes: 1 << 20,

@@ -58,6 +58,19 @@ pub trait Files: Send + Sync + 'static {
 
     /// Room on the device under the data directory.
     fn space(&self) -> BoxFuture<'_, io::Result<Space>>;
+
+    /// What makes all files durable with one call. `None` where there is no such thing, or where it would not tell
+    /// reliably of a write that failed.
+    fn whole_sync(&self) -> BoxFuture<'_, io::Result<Option<Arc<dyn WholeSync>>>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+/// Makes everything durable that was written to a file system.
+pub trait WholeSync: Send + Sync + 'static {
+    /// Makes data and sizes of all files durable. An error is told once, whichever file it is of; so it says that the
+    /// fate of every file is open.
+    fn sync(&self) -> BoxFuture<'static, io::Result<()>>;
 }
 
 /// An open file. Positions are always given: there is no cursor to get lost.

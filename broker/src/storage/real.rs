@@ -13,7 +13,7 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::retry_on_intr;
 
-use super::{DirEntry, File, Files, LockGuard, Space};
+use super::{DirEntry, File, Files, LockGuard, Space, WholeSync};
 
 /// Most parts that one `pwritev` takes (Linux: `IOV_MAX`).
 const PARTS_MAX: usize = 1024;
@@ -156,6 +156,45 @@ impl Files for RealFiles {
             })
         })
     }
+
+    fn whole_sync(&self) -> BoxFuture<'_, io::Result<Option<Arc<dyn WholeSync>>>> {
+        Box::pin(async move {
+            let root = self.open_with(Path::new(""), OFlags::RDONLY | OFlags::DIRECTORY)?;
+            let kind = retry_on_intr(|| rustix::fs::fstatfs(&root))?.f_type;
+            let release = rustix::system::uname();
+            if !syncfs_tells_of_failures(kind, &release.release().to_string_lossy()) {
+                return Ok(None);
+            }
+            Ok(Some(Arc::new(RealWholeSync { root: Arc::new(root), spawner: self.spawner.clone() }) as _))
+        })
+    }
+}
+
+/// `syncfs` of the file system that the data directory is on.
+struct RealWholeSync {
+    root: Arc<OwnedFd>,
+    spawner: Spawner,
+}
+
+impl WholeSync for RealWholeSync {
+    fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
+        let (root, spawner) = (self.root.clone(), self.spawner.clone());
+        Box::pin(async move {
+            blocking(&spawner, move || Ok(retry_on_intr(|| rustix::fs::syncfs(&*root))?)).await
+        })
+    }
+}
+
+/// Whether `syncfs` reports writes that failed in the background: since Linux 5.8, and only on file systems that write
+/// to a device themselves (overlayfs keeps the errors of the layer below to itself). Of these, those on which it was
+/// looked at; btrfs commits everything at each call.
+fn syncfs_tells_of_failures(file_system: rustix::fs::FsWord, kernel_release: &str) -> bool {
+    const EXT: rustix::fs::FsWord = 0xef53;
+    const XFS: rustix::fs::FsWord = 0x5846_5342;
+    let mut numbers =
+        kernel_release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    [EXT, XFS].contains(&file_system) && version >= (5, 8)
 }
 
 struct RealFile {
@@ -217,6 +256,21 @@ mod tests {
 
     use super::*;
     use crate::storage::{read_exact_at, small_file, write_all_at};
+
+    #[test]
+    fn the_sync_of_a_whole_file_system_is_used_only_where_it_tells_of_failures() {
+        const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
+        for (file_system, release, trusted) in [
+            (0xef53, "6.18.44", true),
+            (0xef53, "5.8.0-arch1", true),
+            (0xef53, "5.4.0-generic", false),
+            (0xef53, "unknown", false),
+            (0x5846_5342, "6.1-rc2", true),
+            (OVERLAYFS, "6.18.44", false),
+        ] {
+            assert_eq!(syncfs_tells_of_failures(file_system, release), trusted, "{file_system:x} {release}");
+        }
+    }
 
     fn files() -> (tempfile::TempDir, RealFiles) {
         let directory = tempfile::tempdir().unwrap();
