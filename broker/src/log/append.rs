@@ -189,7 +189,7 @@ impl PartitionLog {
             self.go_offline(format!("syncing {} failed: {error}", self.site.directory.display()));
             return self.check_writable();
         }
-        let segment = Arc::new(Segment::new(base_offset, file, Contents::default()));
+        let segment = Arc::new(Segment::new(file, Contents::empty(base_offset)));
         let sealed = std::mem::replace(&mut appender.active, segment.clone());
         appender.position = 0;
         self.with_shared(|shared| shared.segments.push(segment));

@@ -1,20 +1,31 @@
 //! The sparse offset index of one segment: hints for where to start looking. In memory while the segment is active,
 //! in a file once it is sealed. What it says is checked against the log itself by whoever follows it.
 //!
-//! File: magic `GLIX`, format version u32, number of entries u32, CRC-32 of the entries u32; then the entries, each an
-//! offset relative to the segment's (u32) and a position in the segment (u32). Big-endian, as everything in the log.
+//! File `<base>.index`: magic `GLIX`, format version u32, the summary of what is indexed ([`Summary::encode`]), number of
+//! entries u32, CRC-32 of all of that and of the entries u32; then the entries, each an offset relative to the segment's (u32)
+//! and a position in the segment (u32). Big-endian, as everything in the log. Of a sealed segment it describes the whole, of
+//! an active one what was there when it was written.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
-use gapless_common::types::Offset;
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use gapless_common::{
+    seeded_bug::{SeededBug, is_on},
+    types::Offset,
+};
 
+use super::summary::Summary;
 use crate::storage::{File, read_exact_at};
 
 const MAGIC: [u8; 4] = *b"GLIX";
-const FORMAT_VERSION: u32 = 1;
-const HEADER_SIZE: usize = 16;
+/// 1 had no summary.
+const FORMAT_VERSION: u32 = 2;
+/// Magic, version, summary, number of entries.
+const CHECKED_SIZE: usize = 8 + Summary::ENCODED_SIZE + 4;
+const HEADER_SIZE: usize = CHECKED_SIZE + 4;
 const ENTRY_SIZE: usize = 8;
+/// A file larger than this is not ours: the largest segment, with an entry for every 1,024 bytes of it.
+const FILE_SIZE_MAX: u64 = 16 << 20;
 
 /// A batch that begins at `position` in the segment, its first record `relative` offsets after the segment's first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,27 +57,68 @@ impl OffsetIndex {
         after.checked_sub(1).and_then(|last| self.entries.get(last)).copied()
     }
 
-    pub(super) fn encode(&self) -> Bytes {
+    /// The content of an index file.
+    pub(super) fn encode(&self, summary: &Summary) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(HEADER_SIZE + self.entries.len() * ENTRY_SIZE);
+        bytes.put_slice(&MAGIC);
+        bytes.put_u32(FORMAT_VERSION);
+        summary.encode(&mut bytes);
+        bytes.put_u32(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
         let mut entries = BytesMut::with_capacity(self.entries.len() * ENTRY_SIZE);
         for entry in &self.entries {
             entries.put_u32(entry.relative);
             entries.put_u32(entry.position);
         }
-        let mut bytes = BytesMut::with_capacity(HEADER_SIZE + entries.len());
-        bytes.put_slice(&MAGIC);
-        bytes.put_u32(FORMAT_VERSION);
-        bytes.put_u32(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
-        bytes.put_u32(crc32fast::hash(&entries));
+        let crc = checksum(&bytes, &entries);
+        bytes.put_u32(crc);
         bytes.put_slice(&entries);
         bytes.freeze()
     }
+
+    /// What [`OffsetIndex::encode`] made; `None` if it is anything else.
+    pub(super) fn decode(bytes: &Bytes) -> Option<(Summary, Self)> {
+        let (header, mut entries) = (bytes.get(..HEADER_SIZE)?, bytes.slice(HEADER_SIZE..));
+        let (checked, mut crc) = header.split_at_checked(CHECKED_SIZE)?;
+        if crc.get_u32() != checksum(checked, &entries) && !is_on(SeededBug::TrustCorruptIndex) {
+            return None;
+        }
+        let mut rest = bytes.slice(..CHECKED_SIZE);
+        let (magic, version) = (rest.split_to(4), rest.get_u32());
+        let summary = Summary::decode(rest.split_to(Summary::ENCODED_SIZE))?;
+        let count = rest.get_u32() as usize;
+        if magic != MAGIC[..] || version != FORMAT_VERSION || entries.len() != count * ENTRY_SIZE {
+            return None;
+        }
+        let mut index = Self { entries: Vec::with_capacity(count) };
+        while entries.has_remaining() {
+            index.entries.push(Entry { relative: entries.get_u32(), position: entries.get_u32() });
+        }
+        Some((summary, index))
+    }
+
+    /// What an index file says, if it is whole and of a version that is understood.
+    pub(super) async fn read(file: &dyn File) -> io::Result<Option<(Summary, Self)>> {
+        let size = file.size().await?;
+        if size > FILE_SIZE_MAX {
+            return Ok(None);
+        }
+        let bytes = file.read_at(0, usize::try_from(size).unwrap_or(usize::MAX)).await?;
+        Ok(Self::decode(&bytes))
+    }
+}
+
+fn checksum(header: &[u8], entries: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(header);
+    hasher.update(entries);
+    hasher.finalize()
 }
 
 /// Where a segment's index is.
 pub(super) enum SegmentIndex {
     /// Of the active segment, or of a sealed one whose index could not be written.
     Memory(OffsetIndex),
-    /// Of a sealed segment: the file, which this process has written or compared with the log.
+    /// Of a sealed segment: the file, which this process has written or checked.
     File { file: Arc<dyn File>, entries: u64 },
 }
 
@@ -176,7 +228,8 @@ mod tests {
         for batches in [0, 1, 6, 11, 50] {
             let index = index(batches);
             let file = files.create(Path::new(&format!("{batches}.index"))).await.unwrap();
-            write_all_at(&*file, 0, &[index.encode()]).await.unwrap();
+            let bytes = index.encode(&Summary::empty(Offset(100)));
+            write_all_at(&*file, 0, &[bytes]).await.unwrap();
             let in_file = SegmentIndex::in_file(file, &index);
             let in_memory = SegmentIndex::Memory(index);
             for offset in 0..600 {
@@ -186,5 +239,32 @@ mod tests {
                 assert!(expected.is_none_or(|entry| i64::from(entry.relative) <= offset));
             }
         }
+    }
+
+    #[test]
+    fn a_file_is_believed_only_as_it_was_written() {
+        let summary = Summary { size: 20_000, ..Summary::empty(Offset(100)) };
+        let index = index(20);
+        let bytes = index.encode(&summary);
+        assert_eq!(OffsetIndex::decode(&bytes), Some((summary, index)));
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut flipped = bytes.to_vec();
+                flipped[at] ^= 1 << bit;
+                assert_eq!(OffsetIndex::decode(&flipped.into()), None, "byte {at} bit {bit}");
+            }
+            assert_eq!(OffsetIndex::decode(&bytes.slice(..at)), None, "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_version_1_is_not_believed() {
+        let mut old = BytesMut::new();
+        old.put_slice(&MAGIC);
+        old.put_u32(1);
+        old.put_u32(100);
+        old.put_u32(crc32fast::hash(&[0; 800]));
+        old.put_slice(&[0; 800]);
+        assert_eq!(OffsetIndex::decode(&old.freeze()), None);
     }
 }

@@ -7,7 +7,7 @@
 //!   its next group. When it is done, the high watermark moves.
 //! - `read`: ranges of segment files below the high watermark, found through `index` and `walk`.
 //! - [`recovery`]: what is believed of a log after a crash: evidence is gathered, a pure function judges it.
-//! - `epochs`, `state_file`, `segment`, [`error`]: what these need.
+//! - `epochs`, `state_file`, `segment`, `summary`, [`error`]: what these need.
 //!
 //! What must never be: an acknowledged batch that is not in the log, a batch in it twice, a byte below the high watermark
 //! that changes, an acknowledgement (under [`Durability::Fsync`]) of what is not on disk.
@@ -23,6 +23,7 @@ pub mod recovery;
 mod segment;
 pub mod sequencer;
 mod state_file;
+mod summary;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

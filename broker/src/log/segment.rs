@@ -10,10 +10,12 @@ use bytes::Bytes;
 use gapless_common::{
     records::BatchHeader,
     seam::BoxFuture,
+    seeded_bug::{SeededBug, is_on},
     types::{LeaderEpoch, Offset},
 };
 
 use super::index::{Entry, OffsetIndex, SegmentIndex};
+use super::summary::Summary;
 use super::walk::{BadBatch, BatchWalk, Expected, Found};
 use crate::storage::{File, Files, write_all_at};
 
@@ -25,31 +27,94 @@ pub(super) struct Segment {
 }
 
 struct Body {
-    /// Bytes of whole batches; the file may be longer while a write is under way.
-    size: u64,
-    max_timestamp: i64,
+    /// Of whole batches; the file may be longer while a write is under way.
+    summary: Summary,
     index: SegmentIndex,
 }
 
-/// What a segment holds, as recovery found it.
-#[derive(Default)]
+/// What a segment holds, or its beginning: what is known of it while it is active.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Contents {
-    pub size: u64,
-    /// `None` when there is no record.
-    pub max_timestamp: Option<i64>,
+    pub summary: Summary,
     pub index: OffsetIndex,
 }
 
+impl Contents {
+    /// Of a segment without a batch.
+    pub(super) fn empty(base_offset: Offset) -> Self {
+        Self { summary: Summary::empty(base_offset), index: OffsetIndex::default() }
+    }
+
+    /// A batch stands behind the last one.
+    pub(super) fn add(&mut self, header: &BatchHeader, index_interval: u64) {
+        self.index.appended(relative(self.summary.base_offset, header), self.summary.size, index_interval);
+        self.summary.add(header);
+    }
+
+    /// Writes the index file, in place of an older one. When this returns it is durable; after an error the older one
+    /// is there, or none.
+    ///
+    /// # Errors
+    /// When any step fails.
+    pub(super) async fn write(&self, files: &dyn Files, directory: &Path) -> io::Result<Arc<dyn File>> {
+        let path = directory.join(Segment::index_name(self.summary.base_offset));
+        replace(files, &path, self.index.encode(&self.summary)).await
+    }
+
+    /// What the index file says of the beginning of an active segment, if that is there: whoever goes on behind it need
+    /// not read it again.
+    #[cfg_attr(not(test), expect(dead_code, reason = "recovery starts from what it gives"))]
+    pub(super) async fn of_beginning(
+        files: &dyn Files,
+        directory: &Path,
+        base_offset: Offset,
+        log: &dyn File,
+    ) -> io::Result<Option<Self>> {
+        let Some((_, contents)) = read_index(files, directory, base_offset).await? else { return Ok(None) };
+        Ok(contents.summary.agrees_with(log).await.then_some(contents))
+    }
+}
+
+fn relative(base_offset: Offset, header: &BatchHeader) -> u64 {
+    u64::try_from(header.base_offset.0 - base_offset.0).unwrap_or(u64::MAX)
+}
+
 impl Segment {
-    pub(super) fn new(base_offset: Offset, file: Arc<dyn File>, contents: Contents) -> Self {
-        let max_timestamp = contents.max_timestamp.unwrap_or(i64::MIN);
-        let body = Body { size: contents.size, max_timestamp, index: SegmentIndex::Memory(contents.index) };
-        Self { base_offset, file, body: Mutex::new(body) }
+    pub(super) fn new(file: Arc<dyn File>, contents: Contents) -> Self {
+        let Contents { summary, index } = contents;
+        let body = Body { summary, index: SegmentIndex::Memory(index) };
+        Self { base_offset: summary.base_offset, file, body: Mutex::new(body) }
+    }
+
+    /// Opens a sealed segment by what its index file says, without reading the log but for the header of its last batch.
+    /// `None`: there is no index file that is whole and fits the segment, which is to be read.
+    ///
+    /// # Errors
+    /// When the segment itself cannot be opened.
+    #[cfg_attr(not(test), expect(dead_code, reason = "recovery starts from what it gives"))]
+    pub(super) async fn open_sealed(
+        files: &dyn Files,
+        directory: &Path,
+        base_offset: Offset,
+    ) -> io::Result<Option<(Self, Summary)>> {
+        let file = files.open(&segment_path(directory, base_offset)).await?;
+        let size = file.size().await?;
+        let Some((index_file, Contents { summary, index })) =
+            read_index(files, directory, base_offset).await.unwrap_or(None)
+        else {
+            return Ok(None);
+        };
+        let fits = summary.size == size && summary.agrees_with(&*file).await;
+        if !fits && !is_on(SeededBug::TrustCorruptIndex) {
+            return Ok(None);
+        }
+        let body = Body { summary, index: SegmentIndex::in_file(index_file, &index) };
+        Ok(Some((Self { base_offset, file, body: Mutex::new(body) }, summary)))
     }
 
     /// In place of one whose file is gone: of a partition that is quarantined from its start.
     pub(super) fn lost(base_offset: Offset) -> Self {
-        Self::new(base_offset, Arc::new(NoFile), Contents::default())
+        Self::new(Arc::new(NoFile), Contents::empty(base_offset))
     }
 
     /// `<base offset, 20 digits>.log`, as Kafka names it.
@@ -70,61 +135,62 @@ impl Segment {
 
     /// Bytes of whole batches.
     pub(super) fn size(&self) -> u64 {
-        self.body().size
+        self.body().summary.size
     }
 
     /// No fewer bytes than there are from the batch that holds `offset` on.
     pub(super) fn bytes_at_most(&self, offset: Offset) -> u64 {
         let body = self.body();
-        body.size - body.index.floor_in_memory(self.base_offset, offset)
+        body.summary.size - body.index.floor_in_memory(self.base_offset, offset)
     }
 
     /// The largest timestamp of any record; `i64::MIN` without records.
     pub(super) fn max_timestamp(&self) -> i64 {
-        self.body().max_timestamp
+        self.body().summary.max_timestamp
     }
 
     /// A batch has been written at the end.
     pub(super) fn appended(&self, header: &BatchHeader, index_interval: u64) {
         let mut body = self.body();
-        let position = body.size;
-        let relative = u64::try_from(header.base_offset.0 - self.base_offset.0).unwrap_or(u64::MAX);
+        let (relative, position) = (relative(self.base_offset, header), body.summary.size);
         if let SegmentIndex::Memory(index) = &mut body.index {
             index.appended(relative, position, index_interval);
         }
-        body.size += header.total_size() as u64;
-        body.max_timestamp = body.max_timestamp.max(header.max_timestamp);
+        body.summary.add(header);
     }
 
-    /// Nothing is appended any more: the index goes to its file. It is a hint, so failing is no loss; it stays in
-    /// memory then.
+    /// What is known of an active segment as it is now; `None` of a sealed one whose index lies in its file. Written
+    /// ([`Contents::write`]) once all of it is flushed, it spares the next start from reading the segment up to here.
+    pub(super) fn contents(&self) -> Option<Contents> {
+        let body = self.body();
+        match &body.index {
+            SegmentIndex::Memory(index) => Some(Contents { summary: body.summary, index: index.clone() }),
+            SegmentIndex::File { .. } => None,
+        }
+    }
+
+    /// Nothing is appended any more, and all is flushed: the index goes to its file. It is a hint, so failing is no loss;
+    /// it stays in memory then.
     pub(super) async fn seal(&self, files: &dyn Files, directory: &Path) {
-        let index = match &self.body().index {
-            SegmentIndex::Memory(index) => index.clone(),
-            SegmentIndex::File { .. } => return,
-        };
-        let path = directory.join(Self::index_name(self.base_offset));
-        match write_index(files, &path, &index).await {
-            Ok(file) => self.body().index = SegmentIndex::in_file(file, &index),
-            Err(error) => tracing::warn!("{} was not written and stays in memory: {error}", path.display()),
+        let Some(contents) = self.contents() else { return };
+        match contents.write(files, directory).await {
+            Ok(file) => self.body().index = SegmentIndex::in_file(file, &contents.index),
+            Err(error) => {
+                let path = directory.join(Self::index_name(self.base_offset));
+                tracing::warn!("{} was not written and stays in memory: {error}", path.display());
+            }
         }
     }
 
     /// A sealed segment was recovered: its index file is taken over if it says what the log says, and written again
     /// otherwise.
     pub(super) async fn adopt_index(&self, files: &dyn Files, directory: &Path) {
-        let index = match &self.body().index {
-            SegmentIndex::Memory(index) => index.clone(),
-            SegmentIndex::File { .. } => return,
-        };
-        let rebuilt = index.encode();
-        if let Ok(file) = files.open(&directory.join(Self::index_name(self.base_offset))).await
-            && file.size().await.is_ok_and(|len| len == rebuilt.len() as u64)
-            && file.read_at(0, rebuilt.len()).await.is_ok_and(|stored| stored == rebuilt)
-        {
-            self.body().index = SegmentIndex::in_file(file, &index);
-        } else {
-            self.seal(files, directory).await;
+        let Some(rebuilt) = self.contents() else { return };
+        match read_index(files, directory, self.base_offset).await {
+            Ok(Some((file, stored))) if stored == rebuilt => {
+                self.body().index = SegmentIndex::in_file(file, &rebuilt.index);
+            }
+            _ => self.seal(files, directory).await,
         }
     }
 
@@ -137,12 +203,13 @@ impl Segment {
     ) -> Result<Option<(Found, BatchWalk)>, BadBatch> {
         let (lookup, end) = {
             let body = self.body();
-            (body.index.lookup(self.base_offset, offset), body.size)
+            (body.index.lookup(self.base_offset, offset), body.summary.size)
         };
-        if let Some(entry) = lookup.finish().await
-            && let Ok(found) = self.find_from(Some(entry), end, offset, epoch_max).await
-        {
-            return Ok(found);
+        if let Some(entry) = lookup.finish().await {
+            let found = self.find_from(Some(entry), end, offset, epoch_max).await;
+            if found.is_ok() || is_on(SeededBug::TrustCorruptIndex) {
+                return found;
+            }
         }
         // No hint, or one that leads astray: the log itself decides, from its start.
         self.find_from(None, end, offset, epoch_max).await
@@ -202,11 +269,30 @@ impl File for NoFile {
     }
 }
 
-/// Writes an index file, replacing whatever has its name.
-async fn write_index(files: &dyn Files, path: &Path, index: &OffsetIndex) -> io::Result<Arc<dyn File>> {
-    let file = create_over(files, path).await?;
-    write_all_at(&*file, 0, &[index.encode()]).await.map_err(|error| error.source)?;
+/// The index file of a segment and what it says; `None` if there is none that is whole.
+async fn read_index(
+    files: &dyn Files,
+    directory: &Path,
+    base_offset: Offset,
+) -> io::Result<Option<(Arc<dyn File>, Contents)>> {
+    let file = match files.open(&directory.join(Segment::index_name(base_offset))).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let found = OffsetIndex::read(&*file).await?;
+    Ok(found
+        .filter(|(summary, _)| summary.base_offset == base_offset)
+        .map(|(summary, index)| (file, Contents { summary, index })))
+}
+
+/// Writes a file beside the one that has its name, and then in its place.
+async fn replace(files: &dyn Files, path: &Path, bytes: Bytes) -> io::Result<Arc<dyn File>> {
+    let temporary = path.with_extension("index.tmp");
+    let file = create_over(files, &temporary).await?;
+    write_all_at(&*file, 0, &[bytes]).await.map_err(|error| error.source)?;
     file.flush().await?;
+    files.rename(&temporary, path).await?;
+    files.sync_dir(path.parent().unwrap_or(Path::new(""))).await?;
     Ok(file)
 }
 
@@ -227,22 +313,4 @@ pub(super) fn segment_path(directory: &Path, base_offset: Offset) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn segments_are_named_by_their_first_offset() {
-        assert_eq!(Segment::file_name(Offset(42)), "00000000000000000042.log");
-        assert_eq!(Segment::parse_name("00000000000000000042.log"), Some(Offset(42)));
-        assert_eq!(Segment::parse_name("09223372036854775807.log"), Some(Offset(i64::MAX)));
-        for other in [
-            "42.log",
-            "00000000000000000042.index",
-            "+0000000000000000042.log",
-            "99999999999999999999.log",
-            "",
-        ] {
-            assert_eq!(Segment::parse_name(other), None, "{other}");
-        }
-    }
-}
+mod tests;

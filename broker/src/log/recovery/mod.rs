@@ -56,7 +56,7 @@ impl PartitionLog {
         // Syncs the directory, and so makes the segment's name durable too.
         let state = StateFile::new(start, &LeaderEpochs::default());
         state.write(files, &site.directory).await.map_err(|error| failed(io::Error::other(error)))?;
-        let active = Arc::new(Segment::new(start, file, Contents::default()));
+        let active = Arc::new(Segment::new(file, Contents::empty(start)));
         let sequencer = Sequencer::new(start, config.producers_max);
         let start = Start {
             segments: vec![active.clone()],
@@ -203,7 +203,7 @@ impl Recovered {
         let sealed = found.len().saturating_sub(1);
         let mut segments = Vec::with_capacity(found.len());
         for (at, (file, scanned)) in found.into_iter().enumerate() {
-            let segment = Segment::new(scanned.evidence.base_offset, file, scanned.contents);
+            let segment = Segment::new(file, scanned.contents);
             if at < sealed {
                 segment.adopt_index(files, &site.directory).await;
             }

@@ -64,40 +64,31 @@ impl Replay {
         self.sound &= base_offset == self.expected.offset;
         self.expected = Expected { offset: base_offset, epoch: LeaderEpoch(0), ..self.expected };
         let mut epochs = None;
-        let mut contents = Contents::default();
+        let mut contents = Contents::empty(base_offset);
         let mut reader = Reader { file, size, window: Bytes::new(), window_at: 0 };
         let bad = loop {
-            if contents.size == size {
+            if contents.summary.size == size {
                 break None;
             }
-            match reader.batch(contents.size, &self.expected, boot).await {
+            match reader.batch(contents.summary.size, &self.expected, boot).await {
                 Ok(header) => {
                     let first = epochs.map_or(header.leader_epoch, |(first, _)| first);
                     epochs = Some((first, header.leader_epoch));
-                    self.take(&header, base_offset, &mut contents, index_interval);
+                    self.take(&header, &mut contents, index_interval);
                 }
                 Err(bad) => break Some(bad),
             }
         };
         self.sound &= bad.is_none();
-        let (good_bytes, next_offset) = (contents.size, self.expected.offset);
+        let (good_bytes, next_offset) = (contents.summary.size, self.expected.offset);
         Ok(Scanned {
             evidence: SegmentEvidence { base_offset, size, good_bytes, next_offset, epochs, bad },
             contents,
         })
     }
 
-    fn take(
-        &mut self,
-        header: &BatchHeader,
-        base_offset: Offset,
-        contents: &mut Contents,
-        index_interval: u64,
-    ) {
-        let relative = u64::try_from(header.base_offset.0 - base_offset.0).unwrap_or(u64::MAX);
-        contents.index.appended(relative, contents.size, index_interval);
-        contents.size += header.total_size() as u64;
-        contents.max_timestamp = contents.max_timestamp.max(Some(header.max_timestamp));
+    fn take(&mut self, header: &BatchHeader, contents: &mut Contents, index_interval: u64) {
+        contents.add(header, index_interval);
         self.expected.advance(header);
         self.batches += 1;
         self.sound &= header.leader_epoch >= self.epoch;
