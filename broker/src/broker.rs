@@ -125,7 +125,7 @@ impl Broker {
             DiskFlush::new(seams.spawner.clone(), &*files).await.map_err(StartError::DataDir)?;
         let (flusher, flushing) = Flusher::start(&seams.spawner, Arc::new(group_flush), metrics.clone());
         tasks.0.push(flushing);
-        let store = Store::new(Arc::clone(&files), &config, &meta, flusher.clone());
+        let store = Store::new(Arc::clone(&files), &config, &meta, flusher.clone(), seams.spawner.clone());
         let recovered = store.recover().await?;
         metrics.recovery_truncated_bytes.set(recovered.truncated_bytes as f64);
         let catalogue = Catalogue::new(

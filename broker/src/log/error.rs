@@ -60,7 +60,10 @@ pub enum StorageError {
         why: Arc<str>,
     },
     /// Corruption was found.
-    #[error("the partition is quarantined at offset {at}: {why}")]
+    #[error(
+        "the partition is quarantined at offset {at}: {why}; stop the broker, see what is lost with `gapless-broker log \
+         check` and go on without it by `gapless-broker log repair`"
+    )]
     Quarantined {
         /// Offset from which on nothing is served.
         at: Offset,

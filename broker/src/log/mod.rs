@@ -7,6 +7,7 @@
 //!   its next group. When it is done, the high watermark moves.
 //! - `read`: ranges of segment files below the high watermark, found through `index` and `walk`.
 //! - [`recovery`]: what is believed of a log after a crash: evidence is gathered, a pure function judges it.
+//! - `quarantine`, `losses`: corruption that was found, and what of it the operator has accepted.
 //! - `epochs`, `state_file`, `segment`, `summary`, [`error`]: what these need.
 //!
 //! What must never be: an acknowledged batch that is not in the log, a batch in it twice, a byte below the high watermark
@@ -17,7 +18,9 @@ mod epochs;
 pub mod error;
 pub mod flusher;
 mod index;
+mod losses;
 mod partition;
+mod quarantine;
 mod read;
 pub mod recovery;
 mod segment;
@@ -32,11 +35,12 @@ mod walk;
 
 use std::{path::PathBuf, sync::Arc};
 
-use gapless_common::types::PartitionId;
+use gapless_common::{seam::Spawner, types::PartitionId};
 
 pub use append::{AppendPolicy, Appended};
 pub use error::{OpenError, ReadError, Refusal, StorageError};
 pub use flusher::{FlushObserver, Flusher};
+pub use losses::{Loss, Losses};
 pub use partition::{PartitionLog, State};
 pub use recovery::{RecoveryReport, verdict::Boot};
 
@@ -116,4 +120,6 @@ pub struct LogEnvironment {
     pub files: Arc<dyn Files>,
     /// The task that flushes.
     pub flusher: Flusher,
+    /// For what must get to its end whoever began it.
+    pub spawner: Spawner,
 }

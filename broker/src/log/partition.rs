@@ -13,8 +13,9 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::append::Appender;
 use super::epochs::LeaderEpochs;
-use super::segment::{Segment, segment_path};
-use super::walk::BadBatch;
+use super::losses::Losses;
+use super::quarantine::Quarantine;
+use super::segment::Segment;
 use super::{Durability, LogConfig, LogEnvironment, Site, StorageError, flusher};
 use crate::storage::group_flush::FlushJob;
 
@@ -46,6 +47,8 @@ pub struct PartitionLog {
     /// Appends, one at a time, in the order in which they came.
     pub(super) appender: tokio::sync::Mutex<Appender>,
     shared: Mutex<Shared>,
+    /// The state file is written by one at a time.
+    pub(super) state_writes: tokio::sync::Mutex<()>,
     /// The high watermark, the flushed end or the state has changed.
     progress: Notify,
     watchers: Mutex<Watchers>,
@@ -65,7 +68,8 @@ pub(super) struct Shared {
     pub high_watermark: Offset,
     pub epochs: LeaderEpochs,
     pub offline: Option<Arc<str>>,
-    pub quarantined: Option<(Offset, Arc<str>)>,
+    pub quarantined: Option<Quarantine>,
+    pub losses: Losses,
     pub gone: Option<Gone>,
     flush: Flush,
 }
@@ -120,7 +124,8 @@ pub(super) struct Start {
     pub durable: Offset,
     pub epochs: LeaderEpochs,
     pub offline: Option<Arc<str>>,
-    pub quarantined: Option<(Offset, Arc<str>)>,
+    pub quarantined: Option<Quarantine>,
+    pub losses: Losses,
     pub appender: Appender,
 }
 
@@ -142,6 +147,7 @@ impl PartitionLog {
             epochs: start.epochs,
             offline: start.offline,
             quarantined: start.quarantined,
+            losses: start.losses,
             gone: None,
             flush: Flush {
                 queued: Queued::No,
@@ -160,6 +166,7 @@ impl PartitionLog {
             producers: AtomicUsize::new(start.appender.sequencer.producers()),
             appender: tokio::sync::Mutex::new(start.appender),
             shared: Mutex::new(shared),
+            state_writes: tokio::sync::Mutex::new(()),
             progress: Notify::new(),
             watchers: Mutex::new(Watchers::default()),
             opened: Instant::now(),
@@ -202,7 +209,7 @@ impl PartitionLog {
     pub fn state(&self) -> State {
         let shared = self.shared();
         match (&shared.quarantined, &shared.offline) {
-            (Some((at, why)), _) => State::Quarantined { at: *at, why: why.clone() },
+            (Some(found), _) => State::Quarantined { at: found.at, why: found.why.clone() },
             (None, Some(why)) => State::Offline { why: why.clone() },
             (None, None) => State::Online,
         }
@@ -304,6 +311,7 @@ impl PartitionLog {
             shared.gone.get_or_insert(Gone::Closed);
             shared.end
         });
+        self.save_quarantine().await;
         self.wait_flushed(end).await
     }
 
@@ -323,28 +331,13 @@ impl PartitionLog {
         self.changed();
     }
 
-    /// Something that is not what was written was found by a read.
-    pub(super) fn quarantine(&self, segment: &Segment, bad: &BadBatch) -> StorageError {
-        let file = segment_path(&self.site.directory, segment.base_offset);
-        let why: Arc<str> = format!("{} at position {}: {}", file.display(), bad.position, bad.why).into();
-        tracing::error!("partition {} is quarantined at offset {}: {why}", self.site, bad.offset);
-        self.with_shared(|shared| {
-            let earlier = shared.quarantined.as_ref().is_some_and(|(at, _)| *at <= bad.offset);
-            if !earlier {
-                shared.quarantined = Some((bad.offset, why.clone()));
-            }
-        });
-        self.changed();
-        StorageError::Quarantined { at: bad.offset, why }
-    }
-
     /// Why nothing can be appended, if so.
     pub(super) fn check_writable(&self) -> Result<(), StorageError> {
         let shared = self.shared();
         match (shared.gone, &shared.quarantined, &shared.offline) {
             (Some(Gone::Retired), ..) => Err(StorageError::Retired),
             (Some(Gone::Closed), ..) => Err(StorageError::Closed),
-            (None, Some((at, why)), _) => Err(StorageError::Quarantined { at: *at, why: why.clone() }),
+            (None, Some(found), _) => Err(StorageError::Quarantined { at: found.at, why: found.why.clone() }),
             (None, None, Some(why)) => Err(StorageError::Offline { why: why.clone() }),
             (None, None, None) => Ok(()),
         }
@@ -438,7 +431,7 @@ impl PartitionLog {
     }
 
     /// Wakes everybody who waits for a change.
-    fn changed(&self) {
+    pub(super) fn changed(&self) {
         self.progress.notify_waiters();
         let waiting =
             std::mem::take(&mut self.watchers.lock().unwrap_or_else(PoisonError::into_inner).waiting);

@@ -29,28 +29,28 @@ impl PartitionLog {
     /// # Errors
     /// The offset is not in the log; the partition is quarantined there; the topic was deleted.
     pub async fn read(
-        &self,
+        self: &Arc<Self>,
         from: Offset,
         max_bytes: usize,
         at_least_one: bool,
     ) -> Result<Option<FileRange>, ReadError> {
-        let (segment, limit) = self.with_shared(|shared| {
+        let (segment, from, limit) = self.with_shared(|shared| {
             if shared.gone == Some(Gone::Retired) {
                 return Err(ReadError::Storage(StorageError::Retired));
             }
-            if let Some((at, why)) = &shared.quarantined
-                && from >= *at
-            {
-                return Err(ReadError::Storage(StorageError::Quarantined { at: *at, why: why.clone() }));
+            let from = shared.losses.skip(from);
+            if let Some(found) = shared.quarantined.as_ref().filter(|found| from >= found.at) {
+                let (at, why) = (found.at, found.why.clone());
+                return Err(ReadError::Storage(StorageError::Quarantined { at, why }));
             }
             if from < shared.log_start || from > shared.end {
                 let (log_start, end) = (shared.log_start, shared.end);
                 return Err(ReadError::OutOfRange { from, log_start, end });
             }
-            let limit = limit_of(shared.high_watermark, shared.quarantined.as_ref().map(|(at, _)| *at));
+            let limit = limit_of(shared.high_watermark, shared.quarantined.as_ref().map(|found| found.at));
             let after = shared.segments.partition_point(|segment| segment.base_offset <= from);
             let segment = after.checked_sub(1).and_then(|last| shared.segments.get(last)).cloned();
-            Ok((segment.filter(|_| from < limit), limit))
+            Ok((segment.filter(|_| from < limit), from, limit))
         })?;
         let Some(segment) = segment else { return Ok(None) };
         self.range(&segment, from, limit, max_bytes, at_least_one).await
@@ -73,7 +73,7 @@ impl PartitionLog {
     }
 
     async fn range(
-        &self,
+        self: &Arc<Self>,
         segment: &Segment,
         from: Offset,
         limit: Offset,
@@ -81,12 +81,12 @@ impl PartitionLog {
         at_least_one: bool,
     ) -> Result<Option<FileRange>, ReadError> {
         let found = segment.find(from, self.leader_epoch).await;
-        let found = found.map_err(|bad| ReadError::Storage(self.quarantine(segment, &bad)))?;
+        let found = found.map_err(|bad| ReadError::Storage(self.bad_batch(segment, &bad)))?;
         let Some((first, mut walk)) = found else {
             // The next segment begins behind it, and the watermark has passed it.
             let why = format!("the segment ends before offset {from}");
-            let bad = BadBatch { offset: from, position: segment.size(), why };
-            return Err(ReadError::Storage(self.quarantine(segment, &bad)));
+            let bad = BadBatch { offset: from, position: segment.size(), why, source: None };
+            return Err(ReadError::Storage(self.bad_batch(segment, &bad)));
         };
         let fits = |end: u64| end - first.position <= max_bytes as u64;
         if first.header.next_offset() > limit || !(at_least_one || fits(first.end())) {
@@ -100,7 +100,7 @@ impl PartitionLog {
                 Ok(_) => break,
                 Err(bad) => {
                     // What lies before it is good, and is served.
-                    self.quarantine(segment, &bad);
+                    self.bad_batch(segment, &bad);
                     break;
                 }
             }
@@ -114,7 +114,7 @@ impl PartitionLog {
     /// # Errors
     /// When a batch on the way cannot be read.
     pub async fn offset_for_timestamp(
-        &self,
+        self: &Arc<Self>,
         timestamp_ms: i64,
     ) -> Result<Option<(Offset, i64)>, StorageError> {
         let view = self.view();
@@ -136,7 +136,7 @@ impl PartitionLog {
     ///
     /// # Errors
     /// When a batch on the way cannot be read.
-    pub async fn offset_of_max_timestamp(&self) -> Result<Option<(Offset, i64)>, StorageError> {
+    pub async fn offset_of_max_timestamp(self: &Arc<Self>) -> Result<Option<(Offset, i64)>, StorageError> {
         let view = self.view();
         let mut best: Option<(Arc<Segment>, Found)> = None;
         for segment in &view.segments {
@@ -163,7 +163,7 @@ impl PartitionLog {
 
     /// The first batch from `from` on, below `limit`, whose largest timestamp is `timestamp_ms` or later.
     async fn next_batch(
-        &self,
+        self: &Arc<Self>,
         segment: &Segment,
         from: Offset,
         limit: Offset,
@@ -172,7 +172,7 @@ impl PartitionLog {
         if from >= limit {
             return Ok(None);
         }
-        let bad = |bad| self.quarantine(segment, &bad);
+        let bad = |bad| self.bad_batch(segment, &bad);
         let Some((mut found, mut walk)) = segment.find(from, self.leader_epoch).await.map_err(bad)? else {
             return Ok(None);
         };
@@ -196,7 +196,7 @@ impl PartitionLog {
 
     /// The first record of a batch, from `log_start` on, whose timestamp is `timestamp_ms` or later.
     async fn first_record(
-        &self,
+        self: &Arc<Self>,
         segment: &Segment,
         found: &Found,
         log_start: Offset,
@@ -207,15 +207,13 @@ impl PartitionLog {
             // All its records have the batch's timestamp.
             return Ok(Some((header.base_offset.max(log_start), header.max_timestamp)));
         }
-        let bad = |why: String| {
-            let bad = BadBatch { offset: header.base_offset, position: found.position, why };
-            self.quarantine(segment, &bad)
-        };
-        let bytes = read_exact_at(&*segment.file, found.position, header.total_size())
+        let (offset, position) = (header.base_offset, found.position);
+        let bytes = read_exact_at(&*segment.file, position, header.total_size())
             .await
-            .map_err(|error| bad(format!("unreadable: {error}")))?;
+            .map_err(|error| self.bad_batch(segment, &BadBatch::unreadable(offset, position, error)))?;
         if !records::check_crc(&bytes) {
-            return Err(bad("the checksum does not match".to_owned()));
+            let why = "the checksum does not match".to_owned();
+            return Err(self.bad_batch(segment, &BadBatch { offset, position, why, source: None }));
         }
         // The bytes are those that were written; so what cannot be read of them is no corruption.
         let unreadable = |error: records::BatchError| {
@@ -233,7 +231,7 @@ impl PartitionLog {
 
     fn view(&self) -> View {
         self.with_shared(|shared| {
-            let at = shared.quarantined.as_ref().map(|(at, _)| *at);
+            let at = shared.quarantined.as_ref().map(|found| found.at);
             View {
                 log_start: shared.log_start,
                 limit: limit_of(shared.high_watermark, at),

@@ -1,11 +1,16 @@
-//! `state.json` of a partition: what the log itself cannot say (where it starts) and what it can (leader epochs).
+//! `state.json` of a partition: what the log itself cannot say (where it starts, that corruption was found in it, which
+//! losses were accepted) and what it can (leader epochs).
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use gapless_common::types::{LeaderEpoch, Offset};
 use serde::{Deserialize, Serialize};
 
 use super::epochs::LeaderEpochs;
+use super::losses::Losses;
 use crate::storage::{
     Files,
     small_file::{self, SmallFileError},
@@ -14,9 +19,13 @@ use crate::storage::{
 const FORMAT_VERSION: u32 = 1;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct StateFile {
+pub(crate) struct StateFile {
     log_start_offset: i64,
     leader_epochs: Vec<EpochStart>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    quarantined: Option<Quarantined>,
+    #[serde(default, skip_serializing_if = "Losses::is_empty")]
+    losses: Losses,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,26 +34,53 @@ struct EpochStart {
     start_offset: i64,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Quarantined {
+    offset: i64,
+    why: String,
+}
+
 impl StateFile {
-    pub(super) fn new(log_start: Offset, epochs: &LeaderEpochs) -> Self {
+    pub(crate) fn new(log_start: Offset, epochs: &LeaderEpochs, losses: Losses) -> Self {
         let start =
             |(epoch, start): &(LeaderEpoch, Offset)| EpochStart { epoch: epoch.0, start_offset: start.0 };
-        Self { log_start_offset: log_start.0, leader_epochs: epochs.entries().iter().map(start).collect() }
+        Self {
+            log_start_offset: log_start.0,
+            leader_epochs: epochs.entries().iter().map(start).collect(),
+            quarantined: None,
+            losses,
+        }
     }
 
-    pub(super) fn log_start(&self) -> Offset {
+    /// With corruption at an offset, or without.
+    pub(crate) fn with_quarantine(self, quarantined: Option<&(Offset, Arc<str>)>) -> Self {
+        let stored = |(at, why): &(Offset, Arc<str>)| Quarantined { offset: at.0, why: why.to_string() };
+        Self { quarantined: quarantined.map(stored), ..self }
+    }
+
+    pub(crate) fn log_start(&self) -> Offset {
         Offset(self.log_start_offset)
     }
 
-    pub(super) fn path(directory: &Path) -> PathBuf {
+    /// Where corruption was found, and what.
+    pub(crate) fn quarantined(&self) -> Option<(Offset, Arc<str>)> {
+        self.quarantined.as_ref().map(|found| (Offset(found.offset), found.why.as_str().into()))
+    }
+
+    /// The holes that the log may have.
+    pub(crate) fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    pub(crate) fn path(directory: &Path) -> PathBuf {
         directory.join("state.json")
     }
 
-    pub(super) async fn read(files: &dyn Files, directory: &Path) -> Result<Option<Self>, SmallFileError> {
+    pub(crate) async fn read(files: &dyn Files, directory: &Path) -> Result<Option<Self>, SmallFileError> {
         small_file::read(files, &Self::path(directory), FORMAT_VERSION).await
     }
 
-    pub(super) async fn write(&self, files: &dyn Files, directory: &Path) -> Result<(), SmallFileError> {
+    pub(crate) async fn write(&self, files: &dyn Files, directory: &Path) -> Result<(), SmallFileError> {
         small_file::replace(files, &Self::path(directory), FORMAT_VERSION, self).await
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::flusher::{FlushObserver, Flusher};
 use super::recovery::verdict::Boot;
+use super::state_file::StateFile;
 use super::{
     AppendPolicy, Appended, Durability, LogConfig, LogEnvironment, PartitionLog, RecoveryReport, Refusal,
     Site,
@@ -95,7 +96,7 @@ impl Rig {
         let files = Arc::new(FaultyFiles { inner, faults: faults.clone() });
         let group_flush = DiskFlush::new(spawner.clone(), &*files).await.unwrap();
         let (flusher, _task) = Flusher::start(&spawner, Arc::new(group_flush), flushes.clone());
-        let environment = LogEnvironment { files, flusher };
+        let environment = LogEnvironment { files, flusher, spawner };
         let config = LogConfig {
             segment_bytes: 1 << 20,
             index_interval_bytes: 4096,
@@ -124,6 +125,13 @@ impl Rig {
         PartitionLog::open(&self.environment, Self::site(), self.config.clone(), self.epoch, boot)
             .await
             .unwrap()
+    }
+
+    /// The quarantine is forgotten, as if the operator had said so.
+    pub(super) async fn lift_quarantine(&self) {
+        let files = self.plain();
+        let state = StateFile::read(&files, Path::new(PARTITION)).await.unwrap().unwrap();
+        state.with_quarantine(None).write(&files, Path::new(PARTITION)).await.unwrap();
     }
 
     /// The file of a partition's directory, past the faults.
@@ -207,7 +215,7 @@ pub(super) fn records_of(bytes: Bytes) -> Vec<(i64, String)> {
 }
 
 /// Every record from `from` on, as far as the log gives them out.
-pub(super) async fn read_all(log: &PartitionLog, from: i64) -> Vec<(i64, String)> {
+pub(super) async fn read_all(log: &Arc<PartitionLog>, from: i64) -> Vec<(i64, String)> {
     let mut read = Vec::new();
     let mut at = Offset(from);
     while let Ok(Some(range)) = log.read(at, 1 << 20, true).await {

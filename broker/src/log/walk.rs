@@ -2,7 +2,7 @@
 //! before it (contiguous offsets, leader epochs that never fall), since base offset and leader epoch lie outside the
 //! batch's checksum. The records are not touched: they were written or verified by this process.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use gapless_common::{
@@ -22,7 +22,7 @@ const LARGE_BATCH: usize = 4096;
 const READS_PER_TURN: u32 = 64;
 
 /// Something in a segment that is not the batch that belongs there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct BadBatch {
     /// The offset that should be there.
     pub offset: Offset,
@@ -30,6 +30,15 @@ pub(super) struct BadBatch {
     pub position: u64,
     /// What is there instead.
     pub why: String,
+    /// Why it could not be read, if that is what is wrong.
+    pub source: Option<Arc<io::Error>>,
+}
+
+impl BadBatch {
+    /// The disk does not give it back.
+    pub(super) fn unreadable(offset: Offset, position: u64, error: io::Error) -> Self {
+        Self { offset, position, why: format!("unreadable: {error}"), source: Some(Arc::new(error)) }
+    }
 }
 
 /// A batch, by its header.
@@ -130,7 +139,7 @@ impl BatchWalk {
             let len = self.read_ahead.min(left);
             self.window = read_exact_at(&*self.file, self.position, len)
                 .await
-                .map_err(|error| self.bad(format!("unreadable: {error}")))?;
+                .map_err(|error| BadBatch::unreadable(self.expected.offset, self.position, error))?;
             self.window_at = self.position;
             self.reads += 1;
             if self.reads.is_multiple_of(READS_PER_TURN) {
@@ -143,6 +152,6 @@ impl BatchWalk {
     }
 
     fn bad(&self, why: String) -> BadBatch {
-        BadBatch { offset: self.expected.offset, position: self.position, why }
+        BadBatch { offset: self.expected.offset, position: self.position, why, source: None }
     }
 }

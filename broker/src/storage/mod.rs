@@ -164,6 +164,17 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// The disk does not give back what was written to it. Any other error of a read may pass: for want of a descriptor or of
+/// memory, say.
+#[must_use]
+pub fn is_lost(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    const OF_THE_DISK: [Errno; 6] =
+        [Errno::IO, Errno::UCLEAN, Errno::BADMSG, Errno::NODATA, Errno::REMOTEIO, Errno::ILSEQ];
+    let of_the_disk = |code: i32| OF_THE_DISK.iter().any(|errno| errno.raw_os_error() == code);
+    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error().is_some_and(of_the_disk)
+}
+
 /// Writes all the parts at `position`, going on after short writes.
 ///
 /// # Errors

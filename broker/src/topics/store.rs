@@ -15,6 +15,7 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use gapless_common::{
     protocol::Text,
+    seam::Spawner,
     types::{LeaderEpoch, PartitionId, TopicId},
 };
 use serde::{Deserialize, Serialize};
@@ -100,9 +101,15 @@ pub struct Store {
 
 impl Store {
     /// Logs will be flushed by `flusher` and stamped with the leader epoch of `meta`.
-    pub fn new(files: Arc<dyn Files>, config: &Config, meta: &Meta, flusher: Flusher) -> Self {
+    pub fn new(
+        files: Arc<dyn Files>,
+        config: &Config,
+        meta: &Meta,
+        flusher: Flusher,
+        spawner: Spawner,
+    ) -> Self {
         Self {
-            environment: LogEnvironment { files: Arc::clone(&files), flusher },
+            environment: LogEnvironment { files: Arc::clone(&files), flusher, spawner },
             files,
             config: config.clone(),
             leader_epoch: meta.leader_epoch(),

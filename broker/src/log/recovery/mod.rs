@@ -17,11 +17,13 @@ use self::scan::{Replay, Scanned};
 use self::verdict::{Boot, Evidence, Verdict, judge};
 use super::append::Appender;
 use super::epochs::LeaderEpochs;
+use super::losses::Losses;
 use super::partition::{PartitionLog, Start};
+use super::quarantine::Quarantine;
 use super::segment::{Contents, Segment, segment_path};
 use super::sequencer::Sequencer;
 use super::state_file::StateFile;
-use super::{LogConfig, LogEnvironment, OpenError, Site};
+use super::{LogConfig, LogEnvironment, OpenError, Site, StorageError};
 use crate::storage::{File, Files};
 
 /// What recovery did with one partition. How the partition stands now its [`PartitionLog::state`] tells.
@@ -54,7 +56,7 @@ impl PartitionLog {
         let (files, start) = (&*environment.files, Offset(0));
         let file = files.create(&segment_path(&site.directory, start)).await.map_err(&failed)?;
         // Syncs the directory, and so makes the segment's name durable too.
-        let state = StateFile::new(start, &LeaderEpochs::default());
+        let state = StateFile::new(start, &LeaderEpochs::default(), Losses::default());
         state.write(files, &site.directory).await.map_err(|error| failed(io::Error::other(error)))?;
         let active = Arc::new(Segment::new(file, Contents::empty(start)));
         let sequencer = Sequencer::new(start, config.producers_max);
@@ -66,6 +68,7 @@ impl PartitionLog {
             epochs: LeaderEpochs::default(),
             offline: None,
             quarantined: None,
+            losses: Losses::default(),
             appender: Appender { sequencer, active, position: 0, unsettled: false },
         };
         Ok(Self::new(environment, site, config, leader_epoch, start))
@@ -96,7 +99,8 @@ impl PartitionLog {
             .collect();
         let state_file = read_state(files, &site).await;
         let start = bases.first().copied().unwrap_or(Offset(0));
-        let mut replay = Replay::new(start, leader_epoch, config.producers_max);
+        let losses = state_file.as_ref().map(|state| state.losses().clone()).unwrap_or_default();
+        let mut replay = Replay::new(start, leader_epoch, config.producers_max, losses.clone());
         let mut found = Vec::with_capacity(bases.len());
         for base in bases {
             let file = files.open(&segment_path(&site.directory, base)).await.map_err(&failed)?;
@@ -107,9 +111,10 @@ impl PartitionLog {
         let verdict = judge(&Evidence {
             boot,
             log_start: state_file.as_ref().map(StateFile::log_start),
+            losses: losses.clone(),
             segments: found.iter().map(|(_, scanned)| scanned.evidence.clone()).collect(),
         });
-        let recovered = Recovered { replay, found, verdict, state_file };
+        let recovered = Recovered { replay, found, verdict, state_file, losses };
         recovered.finish(environment, site, config, leader_epoch, boot).await
     }
 }
@@ -120,6 +125,7 @@ struct Recovered {
     found: Vec<(Arc<dyn File>, Scanned)>,
     verdict: Verdict,
     state_file: Option<StateFile>,
+    losses: Losses,
 }
 
 impl Recovered {
@@ -131,7 +137,7 @@ impl Recovered {
         leader_epoch: LeaderEpoch,
         boot: Boot,
     ) -> Result<(Arc<PartitionLog>, RecoveryReport), OpenError> {
-        let Self { replay, found, verdict, state_file } = self;
+        let Self { replay, found, verdict, state_file, losses } = self;
         let files = &*environment.files;
         let mut report = RecoveryReport {
             scanned_bytes: found.iter().map(|(_, scanned)| scanned.evidence.size).sum(),
@@ -161,17 +167,30 @@ impl Recovered {
                     format!("{} at position {position}", segment_path(&site.directory, base).display())
                 },
             );
-            let why: Arc<str> = format!("{place}: {}", loss.why).into();
-            tracing::error!("partition {site} is quarantined at offset {}: {why}", loss.at);
-            (loss.at, why)
+            (loss.at, format!("{place}: {}", loss.why).into())
         });
-        let rebuilt = StateFile::new(verdict.log_start, &replay.epochs);
-        if quarantined.is_none() && offline.is_none() && state_file.as_ref() != Some(&rebuilt) {
-            // Everything in it but the start, which has not changed, comes from the log; so failing is no loss.
-            if let Err(error) = rebuilt.write(files, &site.directory).await {
+        let known = state_file.as_ref().and_then(StateFile::quarantined);
+        let quarantined: Option<(Offset, Arc<str>)> =
+            known.into_iter().chain(quarantined).min_by_key(|(at, _)| *at);
+        let rebuilt = StateFile::new(verdict.log_start, &replay.epochs, losses.clone());
+        let state = match &quarantined {
+            None => rebuilt,
+            // What the log says is not all that it said once; what the file says is kept.
+            Some(_) => state_file.clone().unwrap_or(rebuilt).with_quarantine(quarantined.as_ref()),
+        };
+        let mut saved = true;
+        if offline.is_none() && state_file.as_ref() != Some(&state) {
+            // All in it but start, losses and quarantine comes from the log; and these have not changed, or the next
+            // recovery finds them as this one did.
+            if let Err(error) = state.write(files, &site.directory).await {
                 tracing::warn!("partition {site}: {error}");
+                saved = false;
             }
         }
+        let quarantined = quarantined.map(|(at, why)| {
+            tracing::error!("partition {site}: {}", StorageError::Quarantined { at, why: why.clone() });
+            Quarantine { at, why, saved }
+        });
         let segments = Self::segments(files, &site, found).await;
         let active = segments.last().cloned().unwrap_or_else(|| Arc::new(Segment::lost(verdict.log_start)));
         let appender = Appender {
@@ -188,6 +207,7 @@ impl Recovered {
             epochs: replay.epochs,
             offline,
             quarantined,
+            losses,
             appender,
         };
         Ok((PartitionLog::new(environment, site, config, leader_epoch, start), report))

@@ -11,6 +11,7 @@ use gapless_common::{
 use super::verdict::{Bad, BadKind, Boot, SegmentEvidence};
 use crate::log::append::append_time_of;
 use crate::log::epochs::LeaderEpochs;
+use crate::log::losses::Losses;
 use crate::log::segment::Contents;
 use crate::log::sequencer::{BatchFacts, Sequencer};
 use crate::log::walk::Expected;
@@ -30,6 +31,7 @@ pub(super) struct Replay {
     epoch: LeaderEpoch,
     /// Nothing bad was met yet, so that batches still count.
     sound: bool,
+    losses: Losses,
 }
 
 /// A segment that was read.
@@ -41,7 +43,7 @@ pub(super) struct Scanned {
 
 impl Replay {
     /// For a log whose first segment begins at `start` and whose epoch in force is `epoch_max`.
-    pub(super) fn new(start: Offset, epoch_max: LeaderEpoch, producers_max: usize) -> Self {
+    pub(super) fn new(start: Offset, epoch_max: LeaderEpoch, producers_max: usize, losses: Losses) -> Self {
         Self {
             sequencer: Sequencer::new(start, producers_max),
             epochs: LeaderEpochs::default(),
@@ -49,6 +51,7 @@ impl Replay {
             expected: Expected { offset: start, epoch: LeaderEpoch(0), epoch_max },
             epoch: LeaderEpoch(0),
             sound: true,
+            losses,
         }
     }
 
@@ -61,7 +64,8 @@ impl Replay {
         index_interval: u64,
     ) -> std::io::Result<Scanned> {
         let size = file.size().await?;
-        self.sound &= base_offset == self.expected.offset;
+        let follows = self.expected.offset;
+        self.sound &= base_offset == follows || self.losses.bridge(follows, base_offset);
         self.expected = Expected { offset: base_offset, epoch: LeaderEpoch(0), ..self.expected };
         let mut epochs = None;
         let mut contents = Contents::empty(base_offset);

@@ -7,10 +7,12 @@ use gapless_common::error_code::ErrorCode;
 use gapless_common::types::{LeaderEpoch, Offset};
 
 use super::verdict::Boot;
+use crate::log::epochs::LeaderEpochs;
+use crate::log::state_file::StateFile;
 use crate::log::testing::{
     PARTITION, Rig, Sent, append, append_durably, batch, numbered, numbered_batches, read_all, segment,
 };
-use crate::log::{Durability, PartitionLog, State};
+use crate::log::{Durability, Loss, Losses, PartitionLog, State};
 use crate::storage::Files as _;
 use crate::storage::faulty::Faults;
 
@@ -101,6 +103,7 @@ async fn after_a_kill_any_flipped_bit_is_corruption_and_nothing_is_cut_off() {
         assert_eq!(rig.segment_bytes(0).await, damaged, "nothing is touched");
         assert_eq!(read_all(&log, 0).await, numbered(0..batch as i64 * 2), "what lies before it is served");
         assert_eq!(append(&log, &sent[4]).await.unwrap_err().code, ErrorCode::KAFKA_STORAGE_ERROR);
+        rig.lift_quarantine().await;
     }
 }
 
@@ -172,6 +175,7 @@ async fn a_flipped_bit_in_an_earlier_segment_quarantines_whatever_the_boot() {
             let (log, report) = rig.try_open(boot).await;
             let quarantined = quarantined_at(&log).unwrap();
             assert!((bases[1]..bases[2]).contains(&quarantined), "byte {at}");
+            rig.lift_quarantine().await;
             assert_eq!((quarantined % 2, report.truncated_bytes), (0, 0));
             assert_eq!(read_all(&log, 0).await, numbered(0..quarantined));
             assert_eq!(log.end_offset(), Offset(24));
@@ -191,6 +195,9 @@ async fn a_missing_segment_quarantines_where_it_was() {
             assert_eq!(read_all(&log, 0).await, numbered(0..bases[at]));
         }
         rig.plain().rename(Path::new("aside"), &path(bases[at])).await.unwrap();
+        let (log, _) = rig.reopen(Boot::Same).await;
+        assert_eq!(quarantined_at(&log), Some(bases[at]), "it is the operator who says that all is well");
+        rig.lift_quarantine().await;
     }
     let (log, _) = rig.reopen(Boot::Same).await;
     assert_eq!((log.state(), read_all(&log, 0).await), (State::Online, numbered(0..24)));
@@ -205,6 +212,29 @@ async fn a_missing_segment_quarantines_where_it_was() {
         assert!(append(&log, &batch(None, 0, &["x"])).await.is_err());
         log.flush_and_close().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_hole_that_was_accepted_is_read_over_and_written_behind() {
+    let (mut rig, bases) = segmented().await;
+    let (from, to) = (Offset(bases[1]), Offset(bases[2]));
+    rig.plain().remove(&Path::new(PARTITION).join(segment(bases[1]))).await.unwrap();
+    let mut losses = Losses::default();
+    losses.accept(Loss { from, to });
+    let state = StateFile::new(Offset(0), &LeaderEpochs::default(), losses);
+    state.write(&rig.plain(), Path::new(PARTITION)).await.unwrap();
+    for boot in BOOTS {
+        let (log, _) = rig.reopen(boot).await;
+        assert_eq!(log.state(), State::Online);
+        let mut expected = numbered(0..from.0);
+        expected.extend(numbered(to.0..24));
+        assert_eq!(read_all(&log, 0).await, expected);
+        assert_eq!(read_all(&log, from.0 + 1).await, numbered(to.0..24), "from inside of the hole");
+        assert!(append(&log, &numbered_batches(22, 1, 2)[0]).await.unwrap().duplicate);
+    }
+    let (log, _) = rig.reopen(Boot::Same).await;
+    append_durably(&log, &numbered_batches(24, 1, 2)[0]).await;
+    assert_eq!(read_all(&log, to.0).await, numbered(to.0..26));
 }
 
 #[tokio::test]

@@ -10,6 +10,8 @@
 
 use gapless_common::types::{LeaderEpoch, Offset};
 
+use crate::log::losses::Losses;
+
 /// What happened to the machine since the log was last written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Boot {
@@ -26,6 +28,8 @@ pub struct Evidence {
     pub boot: Boot,
     /// Where the log starts, as its state file says; `None` without a state file that can be believed.
     pub log_start: Option<Offset>,
+    /// The holes that the log may have.
+    pub losses: Losses,
     /// What each segment holds.
     pub segments: Vec<SegmentEvidence>,
 }
@@ -130,7 +134,7 @@ fn first_loss(evidence: &Evidence, log_start: Offset) -> Option<Quarantine> {
     let Some(first) = evidence.segments.first() else {
         return loss(log_start, None, "there is no segment".to_owned());
     };
-    if first.base_offset > log_start {
+    if first.base_offset > log_start && !evidence.losses.bridge_from_start(log_start, first.base_offset) {
         let why = format!("the first segment begins at {}, the log at {log_start}", first.base_offset);
         return loss(log_start, None, why);
     }
@@ -138,7 +142,7 @@ fn first_loss(evidence: &Evidence, log_start: Offset) -> Option<Quarantine> {
     let mut epoch = LeaderEpoch(0);
     for (at, segment) in evidence.segments.iter().enumerate() {
         let is_last = at + 1 == evidence.segments.len();
-        if segment.base_offset != next {
+        if segment.base_offset != next && !evidence.losses.bridge(next, segment.base_offset) {
             let why = format!("the segment of {} stands where {next} follows", segment.base_offset);
             return loss(next.min(segment.base_offset), None, why);
         }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::log::Loss;
 
 fn segment(base: i64, next: i64, bad: Option<BadKind>) -> SegmentEvidence {
     let good_bytes = ((next - base) * 100) as u64;
@@ -11,7 +12,8 @@ fn segment(base: i64, next: i64, bad: Option<BadKind>) -> SegmentEvidence {
 }
 
 fn judged(boot: Boot, log_start: Option<i64>, segments: &[SegmentEvidence]) -> Verdict {
-    judge(&Evidence { boot, log_start: log_start.map(Offset), segments: segments.to_vec() })
+    let losses = Losses::default();
+    judge(&Evidence { boot, log_start: log_start.map(Offset), losses, segments: segments.to_vec() })
 }
 
 /// What a verdict comes to: end, bytes cut off, where it is quarantined.
@@ -149,7 +151,7 @@ proptest! {
         let base = segments[at].base_offset.0;
         let next = base + keep.min(segments[at].next_offset.0 - base - 1);
         damaged[at] = segment(base, next, Some(kind));
-        let verdict = judge(&Evidence { boot, log_start: Some(Offset(0)), segments: damaged });
+        let verdict = judge(&Evidence { boot, log_start: Some(Offset(0)), losses: Losses::default(), segments: damaged });
 
         prop_assert!(verdict.torn.is_some() != verdict.quarantine.is_some(), "it is seen, and is one or the other");
         if let Some(loss) = &verdict.quarantine {
@@ -170,8 +172,31 @@ proptest! {
         let mut damaged = segments.clone();
         let missing = damaged.remove(at);
         let boot = if same_boot { Boot::Same } else { Boot::Other };
-        let verdict = judge(&Evidence { boot, log_start: Some(Offset(0)), segments: damaged });
+        let verdict = judge(&Evidence { boot, log_start: Some(Offset(0)), losses: Losses::default(), segments: damaged });
         prop_assert_eq!(verdict.quarantine.map(|loss| loss.at), Some(missing.base_offset));
         prop_assert_eq!(verdict.torn, None);
     }
+}
+
+#[test]
+fn a_hole_is_no_loss_once_it_was_accepted_and_no_other_hole_is_accepted_with_it() {
+    let judge_with = |losses: &[(i64, i64)], log_start, bases: &[(i64, i64)]| {
+        let mut accepted = Losses::default();
+        for (from, to) in losses {
+            accepted.accept(Loss { from: Offset(*from), to: Offset(*to) });
+        }
+        let segments = bases.iter().map(|(base, next)| segment(*base, *next, None)).collect();
+        let evidence =
+            Evidence { boot: Boot::Other, log_start: Some(Offset(log_start)), losses: accepted, segments };
+        judge(&evidence).quarantine.map(|quarantine| quarantine.at.0)
+    };
+    let with_hole = [(0, 10), (20, 30)];
+    assert_eq!(judge_with(&[], 0, &with_hole), Some(10));
+    assert_eq!(judge_with(&[(10, 20)], 0, &with_hole), None);
+    assert_eq!(judge_with(&[(10, 19)], 0, &with_hole), Some(10));
+    assert_eq!(judge_with(&[(9, 20)], 0, &with_hole), Some(10));
+    assert_eq!(judge_with(&[(10, 20)], 0, &[(0, 10), (20, 30), (31, 40)]), Some(30));
+    assert_eq!(judge_with(&[(0, 10)], 0, &[(10, 30)]), None);
+    assert_eq!(judge_with(&[(0, 10)], 5, &[(10, 30)]), None, "the log's start has moved into the hole");
+    assert_eq!(judge_with(&[(6, 10)], 5, &[(10, 30)]), Some(5));
 }

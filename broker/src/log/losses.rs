@@ -1,0 +1,154 @@
+//! Records that are lost, and whose loss the operator has accepted (`gapless-broker log repair`): the only holes that a
+//! log may have. A hole lies between two segments, never inside of one: the repair begins a new segment behind it.
+
+use gapless_common::types::Offset;
+use serde::{Deserialize, Serialize};
+
+/// Offsets from `from` up to, and without, `to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Loss {
+    /// The first offset that is lost.
+    pub from: Offset,
+    /// The offset behind the last one that is lost: a segment begins there.
+    pub to: Offset,
+}
+
+/// As it stands in `state.json`.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Stored {
+    from: i64,
+    to: i64,
+}
+
+/// The accepted losses of one partition, in the order of their offsets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<Stored>", into = "Vec<Stored>")]
+pub struct Losses(Vec<Loss>);
+
+impl From<Vec<Stored>> for Losses {
+    fn from(stored: Vec<Stored>) -> Self {
+        let mut losses = Self::default();
+        for Stored { from, to } in stored {
+            losses.accept(Loss { from: Offset(from), to: Offset(to) });
+        }
+        losses
+    }
+}
+
+impl From<Losses> for Vec<Stored> {
+    fn from(losses: Losses) -> Self {
+        losses.0.iter().map(|loss| Stored { from: loss.from.0, to: loss.to.0 }).collect()
+    }
+}
+
+impl Losses {
+    /// One more. One of nothing is none; two that touch stay two, since a segment stands between them, empty.
+    pub fn accept(&mut self, loss: Loss) {
+        if loss.from < loss.to
+            && let Err(at) = self.0.binary_search(&loss)
+        {
+            self.0.insert(at, loss);
+        }
+    }
+
+    /// Those that concern what is left when everything from `end` on is cut off.
+    pub fn cut(&mut self, end: Offset) {
+        self.0.retain(|loss| loss.to <= end);
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn entries(&self) -> &[Loss] {
+        &self.0
+    }
+
+    /// Whether a segment that begins at `base` may follow where `next` would: exactly what lies between is lost.
+    #[must_use]
+    pub fn bridge(&self, next: Offset, base: Offset) -> bool {
+        self.0.binary_search(&Loss { from: next, to: base }).is_ok()
+    }
+
+    /// Whether the first segment may begin at `base` although the log starts at `log_start`, which may have moved since
+    /// the loss was accepted.
+    #[must_use]
+    pub fn bridge_from_start(&self, log_start: Offset, base: Offset) -> bool {
+        self.0.iter().any(|loss| loss.from <= log_start && log_start < loss.to && loss.to == base)
+    }
+
+    /// The first offset from `offset` on that is not lost.
+    #[must_use]
+    pub fn skip(&self, offset: Offset) -> Offset {
+        self.0.iter().fold(offset, |at, loss| if loss.from <= at && at < loss.to { loss.to } else { at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn losses(ranges: &[(i64, i64)]) -> Losses {
+        let mut losses = Losses::default();
+        for (from, to) in ranges {
+            losses.accept(Loss { from: Offset(*from), to: Offset(*to) });
+        }
+        losses
+    }
+
+    #[test]
+    fn only_the_very_hole_that_was_accepted_is_bridged() {
+        let losses = losses(&[(60, 70), (10, 20), (50, 60), (10, 20), (90, 90)]);
+        assert_eq!(losses.entries().len(), 3, "in order, each once, none of nothing");
+        for (next, base, bridged) in [
+            (10, 20, true),
+            (50, 60, true),
+            (60, 70, true),
+            (11, 20, false),
+            (10, 19, false),
+            (10, 21, false),
+            (50, 70, false),
+            (90, 90, false),
+        ] {
+            assert_eq!(losses.bridge(Offset(next), Offset(base)), bridged, "{next} to {base}");
+        }
+    }
+
+    #[test]
+    fn the_start_of_the_log_may_have_moved_into_a_hole() {
+        let losses = losses(&[(10, 20)]);
+        for (start, base, bridged) in
+            [(10, 20, true), (15, 20, true), (9, 20, false), (20, 20, false), (15, 30, false)]
+        {
+            assert_eq!(losses.bridge_from_start(Offset(start), Offset(base)), bridged, "{start} to {base}");
+        }
+    }
+
+    #[test]
+    fn reading_goes_on_behind_a_hole_and_behind_those_that_touch_it() {
+        let losses = losses(&[(10, 20), (50, 60), (60, 70)]);
+        for (asked, read) in [(9, 9), (10, 20), (19, 20), (20, 20), (50, 70), (65, 70), (70, 70)] {
+            assert_eq!(losses.skip(Offset(asked)), Offset(read), "offset {asked}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_takes_its_losses_along() {
+        let mut all = losses(&[(10, 20), (50, 60)]);
+        all.cut(Offset(60));
+        assert_eq!(all.entries().len(), 2);
+        all.cut(Offset(59));
+        assert_eq!(all, losses(&[(10, 20)]));
+    }
+
+    #[test]
+    fn losses_are_stored_as_pairs_of_offsets() {
+        let json = serde_json::to_string(&losses(&[(50, 60), (10, 20)])).unwrap();
+        assert_eq!(json, r#"[{"from":10,"to":20},{"from":50,"to":60}]"#);
+        assert_eq!(serde_json::from_str::<Losses>(&json).unwrap(), losses(&[(10, 20), (50, 60)]));
+    }
+}

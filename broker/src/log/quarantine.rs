@@ -1,0 +1,90 @@
+//! Corruption that was found while the partition is in service: from its offset on nothing is served, and the next start
+//! will not have forgotten it, even if its recovery does not look there.
+
+use std::sync::Arc;
+
+use gapless_common::types::Offset;
+
+use super::segment::{Segment, segment_path};
+use super::state_file::StateFile;
+use super::walk::BadBatch;
+use super::{PartitionLog, StorageError};
+use crate::storage::{is_lost, small_file::SmallFileError};
+
+/// What is known of corruption, and whether the state file says so too.
+#[derive(Debug, Clone)]
+pub(super) struct Quarantine {
+    /// The first offset that is not served.
+    pub at: Offset,
+    /// What was found, with file and position.
+    pub why: Arc<str>,
+    pub saved: bool,
+}
+
+impl PartitionLog {
+    /// A read did not find the batch that belongs there. What will pass (no descriptor, no memory) is told to who reads;
+    /// anything else quarantines the partition.
+    pub(super) fn bad_batch(self: &Arc<Self>, segment: &Segment, bad: &BadBatch) -> StorageError {
+        let file = segment_path(&self.site.directory, segment.base_offset);
+        if let Some(source) = bad.source.as_ref().filter(|source| !is_lost(source)) {
+            let step = format!("reading {} at position {}", file.display(), bad.position);
+            return StorageError::Step { step, source: source.clone() };
+        }
+        let why = format!("{} at position {}: {}", file.display(), bad.position, bad.why);
+        self.quarantine(bad.offset, why.into())
+    }
+
+    fn quarantine(self: &Arc<Self>, at: Offset, why: Arc<str>) -> StorageError {
+        let found = StorageError::Quarantined { at, why: why.clone() };
+        let is_news = self.with_shared(|shared| {
+            let known = shared.quarantined.as_ref().is_some_and(|known| known.at <= at);
+            if !known {
+                shared.quarantined = Some(Quarantine { at, why, saved: false });
+            }
+            !known
+        });
+        if is_news {
+            tracing::error!("partition {}: {found}", self.site);
+            self.changed();
+            // Whoever found it may go away at any moment; this does not.
+            let log = self.clone();
+            self.environment.spawner.spawn(async move { log.save_quarantine().await });
+        }
+        found
+    }
+
+    /// Writes the state file if it does not tell of the quarantine yet. A failure is logged; the clean stop tries again.
+    pub(super) async fn save_quarantine(&self) {
+        let unsaved = |log: &Self| {
+            log.with_shared(|shared| shared.quarantined.as_ref().is_some_and(|found| !found.saved))
+        };
+        if !unsaved(self) {
+            return;
+        }
+        if let Err(error) = self.save_state().await {
+            tracing::error!(
+                "partition {}: {error}; a restart will not know of the quarantine until what is corrupt is read again",
+                self.site
+            );
+        }
+    }
+
+    /// Writes the state file as things stand now, durably. Whatever in it has changed before the call is in it.
+    pub(super) async fn save_state(&self) -> Result<(), SmallFileError> {
+        let _one_at_a_time = self.state_writes.lock().await;
+        let (state, quarantined_at) = self.with_shared(|shared| {
+            let quarantined = shared.quarantined.as_ref().map(|found| (found.at, found.why.clone()));
+            let state = StateFile::new(shared.log_start, &shared.epochs, shared.losses.clone())
+                .with_quarantine(quarantined.as_ref());
+            (state, quarantined.map(|(at, _)| at))
+        });
+        state.write(&*self.environment.files, &self.site.directory).await?;
+        self.with_shared(|shared| {
+            if let Some(found) = &mut shared.quarantined {
+                // It may have moved in the meantime.
+                found.saved |= Some(found.at) == quarantined_at;
+            }
+        });
+        Ok(())
+    }
+}
