@@ -8,6 +8,7 @@
 //! - [`proxy`]: a connection that is cut, swallowed, held back or thinned out, frame by frame.
 //! - [`load`] and [`oracle`]: numbered records sent while the broker dies, and the check of what is there afterwards.
 //! - [`exposition`] and [`http`]: metrics read as Prometheus would read them.
+//! - [`monitoring`]: the catalogue, the dashboards and the alert rules of `grafana/`.
 //! - [`wait`]: waiting for conditions; no test passes or fails by a clock.
 //!
 //! Test files are named after the promise they check. A failing test prints what the broker logged.
@@ -20,6 +21,7 @@ pub mod exposition;
 pub mod http;
 pub mod librdkafka;
 pub mod load;
+pub mod monitoring;
 pub mod oracle;
 pub mod ports;
 pub mod process;

@@ -1,5 +1,5 @@
-//! What both ends export under load, what `grafana/README.md` says, and what the dashboards ask for are the same, in every
-//! direction.
+//! What both ends export under load, what `grafana/README.md` says, and what dashboards and alerts ask for are the same, in
+//! every direction.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,54 +8,17 @@ use std::{
 
 use gapless_tests::{
     batch::{Stamp, batch},
-    binaries::workspace,
     broker::Broker,
     cli,
     exposition::Exposition,
     http, librdkafka,
+    monitoring::{Row, Rule, dashboards, expressions, listed_alerts, rows_of, rule_tests, rules, selectors},
     ports::free_port,
     raw::RawClient,
     wait::wait_for,
 };
-use promql_parser::parser::{Expr, parse};
+use promql_parser::parser::parse;
 use serde_json::Value;
-
-/// One row of the catalogue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Row {
-    kind: String,
-    labels: BTreeSet<String>,
-}
-
-/// The catalogue: a section's heading → name → row.
-fn catalogue() -> BTreeMap<String, BTreeMap<String, Row>> {
-    let text = fs::read_to_string(workspace().join("grafana/README.md")).expect("the catalogue is there");
-    let mut sections: BTreeMap<String, BTreeMap<String, Row>> = BTreeMap::new();
-    let mut section = String::new();
-    for line in text.lines() {
-        if let Some(heading) = line.strip_prefix("## ") {
-            heading.clone_into(&mut section);
-        }
-        let Some(row) = line.strip_prefix("| `") else { continue };
-        let cells: Vec<_> = row.split('|').map(str::trim).collect();
-        let [name, kind, labels, unit, meaning, ..] = cells[..] else { panic!("not five cells: {line}") };
-        assert!(!unit.is_empty() && !meaning.is_empty(), "unit or meaning is missing: {line}");
-        let labels = labels.split(',').map(|label| label.trim().trim_matches('`').to_owned());
-        let row = Row { kind: kind.to_owned(), labels: labels.filter(|label| !label.is_empty()).collect() };
-        let name = name.trim_matches('`').to_owned();
-        let before = sections.entry(section.clone()).or_default().insert(name.clone(), row);
-        assert_eq!(before, None, "{name} stands twice in the catalogue");
-    }
-    sections
-}
-
-/// The catalogue of one end.
-fn rows_of(end: &str) -> BTreeMap<String, Row> {
-    let mut sections = catalogue();
-    let mut rows = sections.remove(end).expect("a section for each end");
-    rows.extend(sections.remove("Both: the process").expect("a section for the process"));
-    rows
-}
 
 /// What an exposition says, in the catalogue's form.
 fn exported(exposition: &Exposition) -> BTreeMap<String, Row> {
@@ -200,61 +163,55 @@ fn the_producer_exports_what_the_catalogue_says_on_both_ways_out() {
     }
 }
 
-/// Every expression of a dashboard, with the panel it belongs to.
-fn expressions(dashboard: &Value) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    for panel in dashboard["panels"].as_array().expect("panels") {
-        let title = panel["title"].as_str().expect("a title").to_owned();
-        for target in panel["targets"].as_array().into_iter().flatten() {
-            found.push((title.clone(), target["expr"].as_str().expect("an expression").to_owned()));
-        }
-    }
-    for variable in dashboard["templating"]["list"].as_array().expect("variables") {
-        if let Some(query) = variable["definition"].as_str() {
-            let inside = query
-                .strip_prefix("label_values(")
-                .and_then(|rest| rest.rsplit_once(','))
-                .expect("label_values");
-            found.push((format!("variable {}", variable["name"]), inside.0.to_owned()));
-        }
-    }
-    found
+/// The catalogued name of a histogram's part; any other name as it is.
+fn base_name<'a>(name: &'a str, known: &BTreeMap<String, Row>) -> &'a str {
+    let histogram = |base: &&str| known.get(*base).is_some_and(|row| row.kind == "histogram");
+    ["_bucket", "_sum", "_count"]
+        .iter()
+        .find_map(|suffix| name.strip_suffix(suffix).filter(histogram))
+        .unwrap_or(name)
 }
 
-fn dashboards() -> Vec<(String, Value)> {
-    let folder = workspace().join("grafana/dashboards");
-    let mut found: Vec<_> = fs::read_dir(folder)
-        .expect("dashboards are there")
-        .map(|entry| entry.expect("a file").path())
-        .map(|path| {
-            let text = fs::read_to_string(&path).expect("a dashboard can be read");
-            (path.display().to_string(), serde_json::from_str(&text).expect("a dashboard is JSON"))
-        })
-        .collect();
-    found.sort_by(|a: &(String, Value), b| a.0.cmp(&b.0));
-    assert_eq!(found.len(), 2);
-    found
-}
-
-/// Names and label matchers of all selectors in an expression.
-fn selectors(expression: &Expr, found: &mut Vec<(String, Vec<String>)>) {
-    let mut add = |selector: &promql_parser::parser::VectorSelector| {
-        let labels = selector.matchers.matchers.iter().map(|matcher| matcher.name.clone()).collect();
-        found.push((selector.name.clone().expect("a metric's name"), labels));
-    };
-    match expression {
-        Expr::VectorSelector(selector) => add(selector),
-        Expr::MatrixSelector(selector) => add(&selector.vs),
-        Expr::Aggregate(aggregate) => selectors(&aggregate.expr, found),
-        Expr::Unary(unary) => selectors(&unary.expr, found),
-        Expr::Binary(binary) => {
-            selectors(&binary.lhs, found);
-            selectors(&binary.rhs, found);
+#[test]
+fn alerts_look_at_what_is_exported_and_say_the_way_back() {
+    let rules = rules();
+    assert!(rules.len() > 20, "{} alerts", rules.len());
+    for Rule { file, name, expression, texts } in &rules {
+        let known = rows_of(if file.contains("broker") { "Broker" } else { "Producer" });
+        let parsed = parse(expression).unwrap_or_else(|why| panic!("{name}: {why}: {expression}"));
+        let found = selectors(&parsed);
+        assert!(!found.is_empty(), "{name}: {expression} asks for no metric");
+        for (metric, labels) in found {
+            if metric == "up" {
+                continue; // Prometheus' own.
+            }
+            let row = known
+                .get(base_name(&metric, &known))
+                .unwrap_or_else(|| panic!("{name}: {metric} is not exported"));
+            for label in labels {
+                assert!(
+                    label == "job" || row.labels.contains(&label),
+                    "{name}: {metric} has no label {label}"
+                );
+            }
         }
-        Expr::Paren(paren) => selectors(&paren.expr, found),
-        Expr::Subquery(subquery) => selectors(&subquery.expr, found),
-        Expr::Call(call) => call.args.args.iter().for_each(|argument| selectors(argument, found)),
-        Expr::NumberLiteral(_) | Expr::StringLiteral(_) | Expr::Extension(_) => {}
+        for text in ["summary", "description", "runbook"] {
+            assert!(texts.get(text).is_some_and(|text| text.len() > 15), "{name} has no {text}");
+        }
+        assert!(
+            ["critical", "warning"].contains(&texts["severity"].as_str()),
+            "{name}: {}",
+            texts["severity"]
+        );
+    }
+    let names: BTreeMap<_, _> =
+        rules.iter().map(|rule| (rule.name.clone(), rule.texts["severity"].clone())).collect();
+    assert_eq!(names.len(), rules.len(), "every alert has a name of its own");
+    assert_eq!(listed_alerts(), names, "grafana/README.md lists the alerts");
+    let tests = rule_tests();
+    for name in names.keys() {
+        let fires = format!("alertname=\"{name}\"");
+        assert!(tests.contains(&fires), "grafana/rules/tests has no case in which {name} fires");
     }
 }
 
@@ -268,17 +225,10 @@ fn dashboards_ask_for_nothing_that_is_not_exported_and_leave_little_out() {
             // The parser knows no variables of Grafana's.
             let plain = expression.replace("$__rate_interval", "1m").replace("$__range", "1h");
             let parsed = parse(&plain).unwrap_or_else(|why| panic!("{file}, {panel}: {why}: {expression}"));
-            let mut found = Vec::new();
-            selectors(&parsed, &mut found);
+            let found = selectors(&parsed);
             assert!(!found.is_empty(), "{file}, {panel}: {expression} asks for no metric");
             for (name, labels) in found {
-                let base = ["_bucket", "_sum", "_count"]
-                    .iter()
-                    .find_map(|suffix| {
-                        name.strip_suffix(suffix)
-                            .filter(|base| known.get(*base).is_some_and(|row| row.kind == "histogram"))
-                    })
-                    .unwrap_or(&name);
+                let base = base_name(&name, &known);
                 let row =
                     known.get(base).unwrap_or_else(|| panic!("{file}, {panel}: {name} is not exported"));
                 used.insert(base.to_owned());
