@@ -20,6 +20,7 @@ use gapless_common::{
         },
     },
     records::{self, BatchHeader, BatchLimits, Compression},
+    seeded_bug::{self, SeededBug},
     types::Offset,
 };
 use tokio::time::{Instant, timeout_at};
@@ -96,7 +97,15 @@ pub(super) async fn handle(mut request: Incoming, body: ProduceRequest) -> Resul
             };
             let response = match result {
                 Ok((log, appended)) => {
-                    if acks == Some(Acks::All) && log.high_watermark() < appended.durable_when {
+                    let early = if appended.duplicate {
+                        SeededBug::AnswerDuplicateBeforeFlush
+                    } else {
+                        SeededBug::AcknowledgeBeforeFlush
+                    };
+                    if acks == Some(Acks::All)
+                        && log.high_watermark() < appended.durable_when
+                        && !seeded_bug::is_on(early)
+                    {
                         waiting.push(Waiting {
                             log,
                             until: appended.durable_when,

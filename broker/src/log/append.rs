@@ -9,6 +9,7 @@ use bytes::Bytes;
 use gapless_common::{
     error_code::ErrorCode,
     records::{self, BatchHeader, HEADER_SIZE, TimestampType},
+    seeded_bug::{SeededBug, is_on},
     types::Offset,
 };
 
@@ -146,6 +147,9 @@ impl PartitionLog {
         let parts = [Bytes::copy_from_slice(&head), batch.slice(HEADER_SIZE.min(batch.len())..)];
         appender.unsettled = true;
         if let Err(error) = write_all_at(&*appender.active.file, appender.position, &parts).await {
+            if is_on(SeededBug::KeepDecisionOfFailedWrite) {
+                appender.sequencer.commit(append, None, self.uptime_ms());
+            }
             return Err(self.write_failed(appender, error).await.into());
         }
         appender.unsettled = false;

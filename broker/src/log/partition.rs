@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use gapless_common::types::{LeaderEpoch, Offset};
+use gapless_common::{
+    seeded_bug::{SeededBug, is_on},
+    types::{LeaderEpoch, Offset},
+};
 use tokio::{sync::Notify, time::Instant};
 
 use super::append::Appender;
@@ -411,6 +414,13 @@ impl PartitionLog {
     }
 
     fn end_flush(self: &Arc<Self>, end: Offset, took: Duration, result: std::io::Result<()>) {
+        if result.is_err() && is_on(SeededBug::BelieveSecondFlush) {
+            return self.with_shared(|shared| {
+                shared.flush.under_way = false;
+                shared.flush.waiting = std::mem::take(&mut shared.flush.flying);
+                self.queue(shared);
+            });
+        }
         let batches = self.with_shared(|shared| {
             let flown = shared.flush.flying;
             shared.flush.under_way = false;

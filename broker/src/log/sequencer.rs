@@ -13,6 +13,7 @@ use std::fmt;
 
 use gapless_common::error_code::ErrorCode;
 use gapless_common::records::BatchHeader;
+use gapless_common::seeded_bug::{SeededBug, is_on};
 use gapless_common::types::{Offset, ProducerEpoch, ProducerId, Sequence};
 
 /// Batches remembered of each producer: the most that Kafka's clients keep in flight
@@ -364,7 +365,8 @@ impl Sequencer {
             producer.batches.clear();
         }
         producer.seen_ms = now_ms;
-        if producer.batches.len() == REMEMBERED_BATCHES {
+        let forgotten = usize::from(is_on(SeededBug::RememberFourBatches));
+        if producer.batches.len() == REMEMBERED_BATCHES - forgotten {
             producer.batches.pop_front();
         }
         // One at a time: most of a large number of producers have sent one batch.

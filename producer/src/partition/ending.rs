@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use gapless_common::seeded_bug::{SeededBug, is_on};
 use gapless_common::types::{ProducerEpoch, Sequence, TopicId};
 use tokio::time::Instant;
 
@@ -96,6 +97,10 @@ impl<B: Batch> Machine<B> {
 
     fn end_rewind(&mut self, moment: Moment, effects: &mut Effects<B>) {
         self.state = State::Probe;
+        if is_on(SeededBug::RetryOutOfOrder) && self.queue.len() > 1 {
+            self.queue.rotate_left(1);
+            return self.renumber();
+        }
         let Some(cause) = self.bump_pending.take() else { return };
         // A new epoch gives the same records new sequences: only for records that are certainly not in the log.
         let doubtful = self.queue.iter().any(|entry| entry.lost_attempts > 0 || entry.settled.is_some());
@@ -103,6 +108,11 @@ impl<B: Batch> Machine<B> {
             self.drain(Cause::clone(&cause), true, moment);
             return self.end_draining(effects);
         }
+        self.renumber();
+    }
+
+    /// What waits gets new sequences, in a new epoch.
+    fn renumber(&mut self) {
         for entry in &mut self.queue {
             entry.first = None;
             entry.stamped = false;
@@ -123,7 +133,8 @@ impl<B: Batch> Machine<B> {
             cause: Arc::clone(&cause),
         };
         self.generation += 1;
-        let skip = self.rules.on_failure == OnFailure::Skip;
+        let dropped = is_on(SeededBug::DropTimedOutBatch) && matches!(*cause, Cause::DeliveryTimeout { .. });
+        let skip = self.rules.on_failure == OnFailure::Skip || dropped;
         let mut go_on = VecDeque::new();
         let mut next_cause = Some(cause);
         let behind = Arc::new(Cause::Behind(first.clone()));
