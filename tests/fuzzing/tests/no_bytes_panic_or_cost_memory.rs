@@ -1,0 +1,102 @@
+//! A fixed number of cases from a fixed seed for each body: whatever comes, nothing panics, memory does not grow, and sound
+//! bytes are taken. The failing case is printed with its bytes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use fastrand::Rng;
+use gapless_fuzzing::{
+    Outcome, frames,
+    mutation::{mutate, resident_peak},
+    protocol, record_batches,
+    recovery::Recovery,
+    schema, seeds,
+};
+
+const SEED: u64 = 0x6a09_e667_f3bc_c908;
+
+#[expect(clippy::print_stderr, reason = "the case that fails, for repeating it")]
+/// Runs `body` on each seed as it is, which must be taken, and on `cases` changed ones.
+fn hammer(target: &str, cases: usize, body: impl Fn(&[u8]) -> Outcome) {
+    let mut rng = Rng::with_seed(SEED);
+    let sound = seeds::of(target, 4, &mut rng);
+    let run = |bytes: &[u8]| {
+        catch_unwind(AssertUnwindSafe(|| body(bytes))).unwrap_or_else(|panic| {
+            eprintln!("{target}, seed {SEED:#x}, these {} bytes: {bytes:02x?}", bytes.len());
+            resume_unwind(panic)
+        })
+    };
+    for bytes in &sound {
+        assert_eq!(run(bytes), Outcome::Taken, "{target} refuses what is sound: {bytes:02x?}");
+    }
+    let before = resident_peak();
+    let mut taken = 0_usize;
+    for _ in 0..cases {
+        let mut bytes = sound[rng.usize(..sound.len())].clone();
+        mutate(&mut bytes, &mut rng);
+        taken += usize::from(run(&bytes) == Outcome::Taken);
+    }
+    let grown = resident_peak().saturating_sub(before);
+    assert!(grown < 64 << 20, "{target}, seed {SEED:#x}: {grown} bytes more than before");
+    // Some changes must be refused and some must not, or the cases are of one kind only.
+    assert!(taken > cases / 1000 && taken < cases, "{target}: {taken} of {cases} taken");
+}
+
+#[test]
+fn every_request_truncated_at_each_byte_is_refused() {
+    let mut rng = Rng::with_seed(SEED);
+    for (api, version) in schema::versions() {
+        for _ in 0..4 {
+            let whole = schema::request(api, version, &mut rng);
+            assert_eq!(protocol::request(&whole), Outcome::Taken, "{api} v{version}: {whole:02x?}");
+            for kept in 0..whole.len() {
+                let outcome = protocol::request(&whole[..kept]);
+                assert_eq!(outcome, Outcome::Refused, "{api} v{version}, {kept} bytes of {whole:02x?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_response_truncated_at_each_byte_is_refused() {
+    let mut rng = Rng::with_seed(SEED);
+    for (api, version) in schema::versions() {
+        for _ in 0..4 {
+            let whole = schema::response(api, version, &mut rng);
+            assert_eq!(
+                protocol::response(api, version, &whole),
+                Outcome::Taken,
+                "{api} v{version}: {whole:02x?}"
+            );
+            for kept in 0..whole.len() {
+                let outcome = protocol::response(api, version, &whole[..kept]);
+                assert_eq!(outcome, Outcome::Refused, "{api} v{version}, {kept} bytes of {whole:02x?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_million_requests_changed_at_random() {
+    hammer("requests", 1_000_000, protocol::request);
+}
+
+#[test]
+fn a_million_responses_changed_at_random() {
+    hammer("responses", 1_000_000, protocol::any_response);
+}
+
+#[test]
+fn record_batches_changed_at_random() {
+    hammer("record_batches", 100_000, record_batches::records);
+}
+
+#[test]
+fn streams_of_frames_changed_at_random() {
+    hammer("frames", 100_000, frames::stream);
+}
+
+#[test]
+fn partitions_changed_at_random_open_and_serve_what_is_sound() {
+    let recovery = Recovery::new();
+    hammer("recovery", 1_000, |bytes| recovery.open(bytes));
+}
