@@ -15,7 +15,7 @@ use crate::{
     api,
     config::{Config, ConfigError, split_address},
     http, listener,
-    log::Flusher,
+    log::{FlushMarks, Flusher},
     metrics::{BrokerMetrics, StaticFacts},
     open_connections::OpenConnections,
     rate_limited_log::RateLimitedLog,
@@ -123,9 +123,17 @@ impl Broker {
         let meta = Meta::open(Arc::clone(&files), boot_id, &seams.random).await?;
         let group_flush =
             DiskFlush::new(seams.spawner.clone(), &*files).await.map_err(StartError::DataDir)?;
-        let (flusher, flushing) = Flusher::start(&seams.spawner, Arc::new(group_flush), metrics.clone());
+        let marks = FlushMarks::read(&*files).await;
+        let (flusher, flushing) = Flusher::start(
+            &seams.spawner,
+            Arc::clone(&files),
+            Arc::new(group_flush),
+            metrics.clone(),
+            marks.clone(),
+        );
         tasks.0.push(flushing);
-        let store = Store::new(Arc::clone(&files), &config, &meta, flusher.clone(), seams.spawner.clone());
+        let store =
+            Store::new(Arc::clone(&files), &config, &meta, flusher.clone(), marks, seams.spawner.clone());
         let recovered = store.recover().await?;
         metrics.recovery_truncated_bytes.set(recovered.truncated_bytes as f64);
         let catalogue = Catalogue::new(

@@ -13,10 +13,10 @@ use gapless_common::{
     types::Offset,
 };
 
-use super::segment::{Contents, Segment, create_over, segment_path};
+use super::segment::{Contents, Segment, segment_path};
 use super::sequencer::{Append, BatchFacts, Decision, Sequencer};
 use super::{PartitionLog, Refusal, StorageError};
-use crate::storage::{WriteError, write_all_at};
+use crate::storage::{WriteError, create_over, write_all_at};
 
 /// What the broker and the topic demand of a batch.
 pub struct AppendPolicy<'a> {

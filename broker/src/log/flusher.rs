@@ -5,6 +5,9 @@
 //! files to [`GroupFlush`]. Each partition hears of its own flush as soon as that is done, and is queued again if more
 //! has arrived: a slow file holds up nobody else, and no timer stands between a batch and its acknowledgement.
 //!
+//! What a flush has made durable is noted ([`super::flush_marks`]) by one more write at a time, beside the flushes of the
+//! next groups: nobody waits for it.
+//!
 //! Under [`super::Durability::Os`] nothing waits for a flush; partitions are flushed [`BACKGROUND_INTERVAL`] after they
 //! became dirty, or when [`BACKGROUND_BYTES`] have gathered.
 
@@ -19,11 +22,15 @@ use std::{
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use gapless_common::seam::{Spawner, TaskHandle};
+use gapless_common::types::{PartitionId, TopicId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::PartitionLog;
-use crate::storage::group_flush::GroupFlush;
+use super::flush_marks::{FlushMarks, MarkBook, MarkKey, file::MarkFile};
+use super::summary::Summary;
+use crate::rate_limited_log::RateLimitedLog;
+use crate::storage::{Files, group_flush::GroupFlush};
 
 /// Age of the oldest unflushed batch at which a background flush begins.
 pub const BACKGROUND_INTERVAL: Duration = Duration::from_secs(1);
@@ -42,6 +49,7 @@ pub struct Flusher(Arc<Inner>);
 
 struct Inner {
     queue: Mutex<Queue>,
+    marks: Mutex<MarkBook>,
     wake: Notify,
     observer: Arc<dyn FlushObserver>,
     keys: AtomicU64,
@@ -57,19 +65,23 @@ struct Queue {
 }
 
 impl Flusher {
-    /// Starts the task. It runs until [`Flusher::stop`], and then until everything that is queued has been flushed.
+    /// Starts the task. It runs until [`Flusher::stop`], and then until everything that is queued has been flushed and
+    /// noted. `marks` are those that were read from `files` at the start.
     pub fn start(
         spawner: &Spawner,
+        files: Arc<dyn Files>,
         group_flush: Arc<dyn GroupFlush>,
         observer: Arc<dyn FlushObserver>,
+        marks: FlushMarks,
     ) -> (Self, TaskHandle) {
         let flusher = Self(Arc::new(Inner {
             queue: Mutex::new(Queue::default()),
+            marks: Mutex::new(MarkBook::new(marks)),
             wake: Notify::new(),
             observer,
             keys: AtomicU64::new(0),
         }));
-        let task = spawner.spawn(run(flusher.clone(), group_flush));
+        let task = spawner.spawn(run(flusher.clone(), files, group_flush));
         (flusher, task)
     }
 
@@ -109,6 +121,27 @@ impl Flusher {
         }
     }
 
+    /// A partition's last segment has been flushed so far.
+    pub(super) fn flushed(&self, key: MarkKey, mark: Summary) {
+        if self.marks().flushed(key, mark) {
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// The partition is no more.
+    pub(super) fn forget(&self, key: MarkKey) {
+        self.marks().forget(key);
+    }
+
+    /// Recovery is done, and these topics are all there are: the marks of others are forgotten.
+    pub fn keep_marks_of(&self, exists: impl Fn(TopicId, PartitionId) -> bool) {
+        self.marks().retain(|key| exists(key.topic, key.partition));
+    }
+
+    fn marks(&self) -> MutexGuard<'_, MarkBook> {
+        self.0.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,25 +159,51 @@ impl Flusher {
     }
 }
 
-async fn run(flusher: Flusher, group_flush: Arc<dyn GroupFlush>) {
+async fn run(flusher: Flusher, files: Arc<dyn Files>, group_flush: Arc<dyn GroupFlush>) {
     let mut groups = FuturesUnordered::new();
+    let mut mark_file = Some(MarkFile::new(files, group_flush.clone()));
+    let mut marking = FuturesUnordered::new();
+    let complaints = RateLimitedLog::default();
     loop {
         let (due, later_due, stopping) = flusher.take_due();
         let jobs: Vec<_> = due.iter().filter_map(PartitionLog::begin_flush).collect();
         // The jobs hold their logs; a partition of a deleted topic is let go here.
         drop(due);
-        let idle = jobs.is_empty() && groups.is_empty();
         if !jobs.is_empty() {
             groups.push(group_flush.flush_group(jobs));
         }
-        if stopping && idle {
+        let all_flushed = stopping && groups.is_empty();
+        let now = Instant::now();
+        let marks_due = flusher.marks().due(now).filter(|_| marking.is_empty());
+        // The last ones do not wait.
+        if marks_due.is_some_and(|due| due <= now || all_flushed)
+            && let Some(write) = flusher.marks().take(now)
+            && let Some(file) = mark_file.take()
+        {
+            marking.push(file.write(write));
+        }
+        if all_flushed && marking.is_empty() {
             return;
         }
+        let look_again = [later_due, marks_due.filter(|_| marking.is_empty())].into_iter().flatten().min();
         tokio::select! {
             biased;
             Some(()) = groups.next() => {}
+            Some((file, result)) = marking.next() => {
+                mark_file = Some(file);
+                flusher.marks().written(result.is_ok(), Instant::now());
+                if let Err(error) = result {
+                    // Harmless: what is marked is durable all the same.
+                    if let Some(left_out) = complaints.admit(Instant::now()) {
+                        tracing::warn!("flush marks could not be written: {error} ({left_out} lines like it left out)");
+                    }
+                    if all_flushed {
+                        return;
+                    }
+                }
+            }
             () = flusher.0.wake.notified() => {}
-            () = async { sleep_until(later_due.unwrap_or_else(Instant::now)).await }, if later_due.is_some() => {}
+            () = async { sleep_until(look_again.unwrap_or_else(Instant::now)).await }, if look_again.is_some() => {}
         }
     }
 }

@@ -5,6 +5,7 @@
 //! - `append`: writes the batch behind the last one, and rolls segments.
 //! - [`flusher`]: group commit. A file with unflushed bytes has one flush under way; what arrives in the meantime forms
 //!   its next group. When it is done, the high watermark moves.
+//! - [`flush_marks`]: what was flushed is noted, so that recovery can tell a torn tail from corruption.
 //! - `read`: ranges of segment files below the high watermark, found through `index` and `walk`.
 //! - [`recovery`]: what is believed of a log after a crash: evidence is gathered, a pure function judges it.
 //! - `quarantine`, `losses`: corruption that was found, and what of it the operator has accepted.
@@ -16,6 +17,7 @@
 mod append;
 mod epochs;
 pub mod error;
+pub mod flush_marks;
 pub mod flusher;
 mod index;
 mod losses;
@@ -35,14 +37,18 @@ mod walk;
 
 use std::{path::PathBuf, sync::Arc};
 
-use gapless_common::{seam::Spawner, types::PartitionId};
+use gapless_common::{
+    seam::Spawner,
+    types::{PartitionId, TopicId},
+};
 
 pub use append::{AppendPolicy, Appended};
 pub use error::{OpenError, ReadError, Refusal, StorageError};
+pub use flush_marks::FlushMarks;
 pub use flusher::{FlushObserver, Flusher};
 pub use losses::{Loss, Losses};
 pub use partition::{PartitionLog, State};
-pub use recovery::{RecoveryReport, verdict::Boot};
+pub use recovery::{Prior, RecoveryReport, verdict::Boot};
 
 use crate::storage::Files;
 
@@ -101,10 +107,18 @@ pub struct LogConfig {
 pub struct Site {
     /// The topic's name.
     pub topic: String,
+    /// The topic's identity: what is noted of a partition is that one's, not that of another with the same name.
+    pub topic_id: TopicId,
     /// The partition's number.
     pub partition: PartitionId,
     /// Its directory, relative to the data directory.
     pub directory: PathBuf,
+}
+
+impl Site {
+    fn mark_key(&self) -> flush_marks::MarkKey {
+        flush_marks::MarkKey { topic: self.topic_id, partition: self.partition }
+    }
 }
 
 impl std::fmt::Display for Site {

@@ -19,6 +19,7 @@ use super::epochs::LeaderEpochs;
 use super::losses::Losses;
 use super::quarantine::Quarantine;
 use super::segment::Segment;
+use super::summary::Summary;
 use super::{Durability, LogConfig, LogEnvironment, Site, StorageError, flusher};
 use crate::storage::group_flush::FlushJob;
 
@@ -325,6 +326,11 @@ impl PartitionLog {
         self.changed();
     }
 
+    /// The topic is deleted for good: nothing needs to be known of it at the next start.
+    pub fn forget_marks(&self) {
+        self.environment.flusher.forget(self.site.mark_key());
+    }
+
     /// A write or a flush failed for good.
     pub(super) fn go_offline(&self, why: String) {
         tracing::error!("partition {} goes offline: {why}", self.site);
@@ -396,7 +402,7 @@ impl PartitionLog {
 
     /// Notes how far the log has come, for the flush that is about to be called. `None`: there is nothing to flush.
     pub(super) fn begin_flush(self: &Arc<Self>) -> Option<FlushJob> {
-        let (file, end) = self.with_shared(|shared| {
+        let (active, end) = self.with_shared(|shared| {
             shared.flush.queued = Queued::No;
             let no_more = shared.offline.is_some() || shared.gone == Some(Gone::Retired);
             if no_more || shared.flush.under_way || shared.flush.waiting.batches == 0 {
@@ -405,15 +411,17 @@ impl PartitionLog {
             shared.flush.under_way = true;
             shared.flush.flying = std::mem::take(&mut shared.flush.waiting);
             // Everything unflushed is in the active segment: the others were flushed before it was created.
-            shared.segments.last().map(|active| (active.file.clone(), shared.end))
+            shared.segments.last().map(|active| (active.clone(), shared.end))
         })?;
+        // Of whole batches in the page cache, so all of it will be flushed, even what `end` does not count yet.
+        let mark = active.summary();
         let log = self.clone();
         let began = Instant::now();
-        let done = Box::new(move |result| log.end_flush(end, began.elapsed(), result));
-        Some(FlushJob { file, done })
+        let done = Box::new(move |result| log.end_flush(end, mark, began.elapsed(), result));
+        Some(FlushJob { file: active.file.clone(), done })
     }
 
-    fn end_flush(self: &Arc<Self>, end: Offset, took: Duration, result: std::io::Result<()>) {
+    fn end_flush(self: &Arc<Self>, end: Offset, mark: Summary, took: Duration, result: std::io::Result<()>) {
         if result.is_err() && is_on(SeededBug::BelieveSecondFlush) {
             return self.with_shared(|shared| {
                 shared.flush.under_way = false;
@@ -421,7 +429,7 @@ impl PartitionLog {
                 self.queue(shared);
             });
         }
-        let batches = self.with_shared(|shared| {
+        let (batches, retired) = self.with_shared(|shared| {
             let flown = shared.flush.flying;
             shared.flush.under_way = false;
             if result.is_ok() {
@@ -430,11 +438,16 @@ impl PartitionLog {
                 shared.high_watermark = shared.high_watermark.max(end);
                 self.queue(shared);
             }
-            flown.batches
+            (flown.batches, shared.gone == Some(Gone::Retired))
         });
         self.environment.flusher.observer().flushed(took, batches, result.is_err());
         match result {
-            Ok(()) => self.changed(),
+            Ok(()) => {
+                self.changed();
+                if !retired {
+                    self.environment.flusher.flushed(self.site.mark_key(), mark);
+                }
+            }
             // Final: the pages are clean now but not on disk, so no later success would prove anything.
             Err(error) => self.go_offline(format!("a flush failed: {error}")),
         }

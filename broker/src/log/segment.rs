@@ -17,7 +17,7 @@ use gapless_common::{
 use super::index::{Entry, OffsetIndex, SegmentIndex};
 use super::summary::Summary;
 use super::walk::{BadBatch, BatchWalk, Expected, Found};
-use crate::storage::{File, Files, write_all_at};
+use crate::storage::{File, Files, replace_file};
 
 /// A file of batches whose name is the offset of the first.
 pub(super) struct Segment {
@@ -58,7 +58,7 @@ impl Contents {
     /// When any step fails.
     pub(super) async fn write(&self, files: &dyn Files, directory: &Path) -> io::Result<Arc<dyn File>> {
         let path = directory.join(Segment::index_name(self.summary.base_offset));
-        replace(files, &path, self.index.encode(&self.summary)).await
+        replace_file(files, &path, self.index.encode(&self.summary)).await
     }
 
     /// What the index file says of the beginning of an active segment, if that is there: whoever goes on behind it need
@@ -142,6 +142,11 @@ impl Segment {
     pub(super) fn bytes_at_most(&self, offset: Offset) -> u64 {
         let body = self.body();
         body.summary.size - body.index.floor_in_memory(self.base_offset, offset)
+    }
+
+    /// What whole batches there are.
+    pub(super) fn summary(&self) -> Summary {
+        self.body().summary
     }
 
     /// The largest timestamp of any record; `i64::MIN` without records.
@@ -283,28 +288,6 @@ async fn read_index(
     Ok(found
         .filter(|(summary, _)| summary.base_offset == base_offset)
         .map(|(summary, index)| (file, Contents { summary, index })))
-}
-
-/// Writes a file beside the one that has its name, and then in its place.
-async fn replace(files: &dyn Files, path: &Path, bytes: Bytes) -> io::Result<Arc<dyn File>> {
-    let temporary = path.with_extension("index.tmp");
-    let file = create_over(files, &temporary).await?;
-    write_all_at(&*file, 0, &[bytes]).await.map_err(|error| error.source)?;
-    file.flush().await?;
-    files.rename(&temporary, path).await?;
-    files.sync_dir(path.parent().unwrap_or(Path::new(""))).await?;
-    Ok(file)
-}
-
-/// Creates a file in place of a left-over of a crash.
-pub(super) async fn create_over(files: &dyn Files, path: &Path) -> io::Result<Arc<dyn File>> {
-    match files.create(path).await {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            files.remove(path).await?;
-            files.create(path).await
-        }
-        other => other,
-    }
 }
 
 /// Where a segment's file is.

@@ -59,6 +59,14 @@ impl Summary {
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
     }
 
+    /// Whether both end with the same batch at the same place.
+    pub(super) fn ends_as(&self, other: &Self) -> bool {
+        let last =
+            |summary: &Self| summary.batches.map(|ends| (ends.last_position, ends.last_epoch, ends.last_crc));
+        (self.base_offset, self.size, self.next_offset) == (other.base_offset, other.size, other.next_offset)
+            && last(self) == last(other)
+    }
+
     /// Whether the log holds what this says, as far as its last batch tells: a segment that was cut off and written on
     /// has another one there, or none.
     pub(super) async fn agrees_with(&self, log: &dyn File) -> bool {

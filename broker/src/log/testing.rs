@@ -10,7 +10,7 @@ use bytes::Bytes;
 use gapless_common::{
     records::{self, BatchHeader, BatchLimits, Compression, OpenBatch, RecordRef},
     seam::{RealSpawn, Spawner},
-    types::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence},
+    types::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicId},
 };
 use tokio::sync::Notify;
 
@@ -18,8 +18,8 @@ use super::flusher::{FlushObserver, Flusher};
 use super::recovery::verdict::Boot;
 use super::state_file::StateFile;
 use super::{
-    AppendPolicy, Appended, Durability, LogConfig, LogEnvironment, PartitionLog, RecoveryReport, Refusal,
-    Site,
+    AppendPolicy, Appended, Durability, FlushMarks, LogConfig, LogEnvironment, PartitionLog, Prior,
+    RecoveryReport, Refusal, Site,
 };
 use crate::storage::faulty::{Faults, FaultyFiles};
 use crate::storage::group_flush::DiskFlush;
@@ -79,6 +79,8 @@ pub(super) struct Rig {
     pub environment: LogEnvironment,
     pub config: LogConfig,
     pub epoch: LeaderEpoch,
+    /// What recovery is told; nothing, unless a test says otherwise.
+    pub marks: FlushMarks,
 }
 
 pub(super) const PARTITION: &str = "topics/events/0";
@@ -93,9 +95,11 @@ impl Rig {
         for parent in ["topics", "topics/events"] {
             inner.create_dir(Path::new(parent)).await.unwrap();
         }
-        let files = Arc::new(FaultyFiles { inner, faults: faults.clone() });
+        let files: Arc<dyn Files> = Arc::new(FaultyFiles { inner: inner.clone(), faults: faults.clone() });
         let group_flush = DiskFlush::new(spawner.clone(), &*files).await.unwrap();
-        let (flusher, _task) = Flusher::start(&spawner, Arc::new(group_flush), flushes.clone());
+        // Flush marks have faults of their own.
+        let (flusher, _task) =
+            Flusher::start(&spawner, inner, Arc::new(group_flush), flushes.clone(), FlushMarks::default());
         let environment = LogEnvironment { files, flusher, spawner };
         let config = LogConfig {
             segment_bytes: 1 << 20,
@@ -104,11 +108,24 @@ impl Rig {
             producers_max: 1000,
             durability,
         };
-        Self { directory, faults, flushes, environment, config, epoch: LeaderEpoch(1) }
+        Self {
+            directory,
+            faults,
+            flushes,
+            environment,
+            config,
+            epoch: LeaderEpoch(1),
+            marks: FlushMarks::default(),
+        }
     }
 
     pub(super) fn site() -> Site {
-        Site { topic: "events".to_owned(), partition: PartitionId(0), directory: PathBuf::from(PARTITION) }
+        Site {
+            topic: "events".to_owned(),
+            topic_id: TopicId([7; 16]),
+            partition: PartitionId(0),
+            directory: PathBuf::from(PARTITION),
+        }
     }
 
     pub(super) async fn create(&self) -> Arc<PartitionLog> {
@@ -122,7 +139,8 @@ impl Rig {
     }
 
     pub(super) async fn try_open(&self, boot: Boot) -> (Arc<PartitionLog>, RecoveryReport) {
-        PartitionLog::open(&self.environment, Self::site(), self.config.clone(), self.epoch, boot)
+        let prior = Prior { boot, marks: self.marks.clone() };
+        PartitionLog::open(&self.environment, Self::site(), self.config.clone(), self.epoch, &prior)
             .await
             .unwrap()
     }

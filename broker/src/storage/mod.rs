@@ -221,6 +221,37 @@ fn after(parts: &[Bytes], mut count: usize) -> Vec<Bytes> {
     rest
 }
 
+/// Creates a file in place of a left-over of a crash.
+///
+/// # Errors
+/// When that cannot be removed, or the new one not created.
+pub async fn create_over(files: &dyn Files, path: &Path) -> io::Result<Arc<dyn File>> {
+    match files.create(path).await {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            files.remove(path).await?;
+            files.create(path).await
+        }
+        other => other,
+    }
+}
+
+/// Writes a file beside the one that has its name (`<name>.tmp`), and then in its place. When this returns it is durable,
+/// name and all; after an error the old one is there, or the new one, whole. One call at a time per file.
+///
+/// # Errors
+/// When any step fails.
+pub async fn replace_file(files: &dyn Files, path: &Path, content: Bytes) -> io::Result<Arc<dyn File>> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = Path::new(&temporary);
+    let file = create_over(files, temporary).await?;
+    write_all_at(&*file, 0, &[content]).await.map_err(|error| error.source)?;
+    file.flush().await?;
+    files.rename(temporary, path).await?;
+    files.sync_dir(path.parent().unwrap_or(Path::new(""))).await?;
+    Ok(file)
+}
+
 /// Reads exactly `len` bytes.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Files, write_all_at};
+use super::{Files, replace_file};
 
 /// Largest small file that is read: a topic file with its configuration is a few KiB, a list of leader epochs the same.
 const SIZE_MAX: u64 = 16 << 20;
@@ -86,25 +86,7 @@ pub async fn replace<T: Serialize>(
 ) -> Result<(), SmallFileError> {
     let failed = |source| SmallFileError::Io { path: path.to_owned(), source };
     let bytes = encode(format_version, value).map_err(|error| failed(error.into()))?;
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = Path::new(&temporary);
-    write_and_rename(files, temporary, path, bytes).await.map_err(failed)
-}
-
-async fn write_and_rename(files: &dyn Files, temporary: &Path, path: &Path, bytes: Bytes) -> io::Result<()> {
-    let file = match files.create(temporary).await {
-        // Left behind by a crash.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            files.remove(temporary).await?;
-            files.create(temporary).await?
-        }
-        other => other?,
-    };
-    write_all_at(&*file, 0, &[bytes]).await.map_err(|error| error.source)?;
-    file.flush().await?;
-    files.rename(temporary, path).await?;
-    files.sync_dir(path.parent().unwrap_or(Path::new(""))).await
+    replace_file(files, path, bytes).await.map(drop).map_err(failed)
 }
 
 fn encode<T: Serialize>(format_version: u32, value: &T) -> Result<Bytes, serde_json::Error> {

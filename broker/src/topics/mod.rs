@@ -211,6 +211,9 @@ impl Catalogue {
                 format!("{error}; the topic is out of service until a restart"),
             ));
         }
+        for log in &topic.partitions {
+            log.forget_marks();
+        }
         tracing::info!("deleted topic {}, id {}", topic.name, topic.id);
         self.empty_trash();
         Ok(())

@@ -24,8 +24,8 @@ use super::{Topic, TopicConfig, meta::Meta};
 use crate::{
     config::Config,
     log::{
-        Flusher, INDEX_INTERVAL_BYTES_DEFAULT, LogConfig, LogEnvironment, OpenError, PRODUCERS_MAX_DEFAULT,
-        PartitionLog, Site, recovery::verdict::Boot,
+        FlushMarks, Flusher, INDEX_INTERVAL_BYTES_DEFAULT, LogConfig, LogEnvironment, OpenError,
+        PRODUCERS_MAX_DEFAULT, PartitionLog, Prior, Site,
     },
     storage::{
         Files,
@@ -96,7 +96,7 @@ pub struct Store {
     config: Config,
     environment: LogEnvironment,
     leader_epoch: LeaderEpoch,
-    boot: Boot,
+    prior: Arc<Prior>,
 }
 
 impl Store {
@@ -106,6 +106,7 @@ impl Store {
         config: &Config,
         meta: &Meta,
         flusher: Flusher,
+        marks: FlushMarks,
         spawner: Spawner,
     ) -> Self {
         Self {
@@ -113,7 +114,7 @@ impl Store {
             files,
             config: config.clone(),
             leader_epoch: meta.leader_epoch(),
-            boot: meta.boot(),
+            prior: Arc::new(Prior { boot: meta.boot(), marks }),
         }
     }
 
@@ -131,9 +132,10 @@ impl Store {
         }
     }
 
-    fn site(topic: &str, partition: i32) -> Site {
+    fn site(topic: &str, id: TopicId, partition: i32) -> Site {
         Site {
             topic: topic.to_owned(),
+            topic_id: id,
             partition: PartitionId(partition),
             directory: Self::topic_dir(topic).join(partition.to_string()),
         }
@@ -192,7 +194,7 @@ impl Store {
         let at = |path: &Path, source| OpenTopicsError::Io { path: path.to_owned(), source };
         self.files.create_dir(&path).await.map_err(|error| at(&path, error))?;
         let logs = stream::iter(0..partitions)
-            .map(|partition| self.create_log(&name, partition, &config))
+            .map(|partition| self.create_log(&name, id, partition, &config))
             .buffered(PARTITIONS_AT_ONCE)
             .try_collect()
             .await?;
@@ -206,12 +208,13 @@ impl Store {
     async fn create_log(
         &self,
         topic: &str,
+        id: TopicId,
         partition: i32,
         config: &TopicConfig,
     ) -> Result<Arc<PartitionLog>, OpenTopicsError> {
         PartitionLog::create(
             &self.environment,
-            Self::site(topic, partition),
+            Self::site(topic, id, partition),
             self.log_config(config),
             self.leader_epoch,
         )
@@ -264,6 +267,12 @@ impl Store {
                 None => tracing::warn!("{} is no topic and is left alone", path.display()),
             }
         }
+        let topics = &recovered.topics;
+        let ids: BTreeMap<_, _> = topics.iter().map(|topic| (topic.id, topic.partitions.len())).collect();
+        self.environment.flusher.keep_marks_of(|id, partition| {
+            let index = usize::try_from(partition.0).unwrap_or(usize::MAX);
+            ids.get(&id).is_some_and(|partitions| index < *partitions)
+        });
         Ok(recovered)
     }
 
@@ -305,7 +314,7 @@ impl Store {
         let at = |source| OpenTopicsError::Io { path: path.clone(), source };
         self.files.sync_dir(&path).await.map_err(at)?;
         let opened: Vec<_> = stream::iter(0..content.partitions)
-            .map(|partition| self.open_log(&name, partition, &config))
+            .map(|partition| self.open_log(&name, id, partition, &config))
             .buffered(PARTITIONS_AT_ONCE)
             .try_collect()
             .await?;
@@ -321,14 +330,16 @@ impl Store {
     async fn open_log(
         &self,
         topic: &str,
+        id: TopicId,
         partition: i32,
         config: &TopicConfig,
     ) -> Result<(Arc<PartitionLog>, u64), OpenTopicsError> {
-        let site = Self::site(topic, partition);
+        let site = Self::site(topic, id, partition);
         let config = self.log_config(config);
-        let (log, report) = PartitionLog::open(&self.environment, site, config, self.leader_epoch, self.boot)
-            .await
-            .map_err(|source| OpenTopicsError::Log { topic: topic.to_owned(), partition, source })?;
+        let (log, report) =
+            PartitionLog::open(&self.environment, site, config, self.leader_epoch, &self.prior)
+                .await
+                .map_err(|source| OpenTopicsError::Log { topic: topic.to_owned(), partition, source })?;
         Ok((log, report.truncated_bytes))
     }
 

@@ -23,7 +23,7 @@ use super::quarantine::Quarantine;
 use super::segment::{Contents, Segment, segment_path};
 use super::sequencer::Sequencer;
 use super::state_file::StateFile;
-use super::{LogConfig, LogEnvironment, OpenError, Site, StorageError};
+use super::{FlushMarks, LogConfig, LogEnvironment, OpenError, Site, StorageError};
 use crate::storage::{File, Files};
 
 /// What recovery did with one partition. How the partition stands now its [`PartitionLog::state`] tells.
@@ -33,10 +33,21 @@ pub struct RecoveryReport {
     pub scanned_bytes: u64,
     /// Good batches among them.
     pub batches: u64,
+    /// Bytes behind the last flush mark that were written again, so that they are durable.
+    pub rewritten_bytes: u64,
     /// Bytes of a torn tail that were cut off.
     pub truncated_bytes: u64,
     /// Where these are saved, relative to the data directory.
     pub saved_as: Option<PathBuf>,
+}
+
+/// What is known of the logs before they are opened.
+#[derive(Debug, Clone)]
+pub struct Prior {
+    /// What happened to the machine.
+    pub boot: Boot,
+    /// How far each was flushed.
+    pub marks: FlushMarks,
 }
 
 impl PartitionLog {
@@ -85,9 +96,10 @@ impl PartitionLog {
         site: Site,
         config: LogConfig,
         leader_epoch: LeaderEpoch,
-        boot: Boot,
+        prior: &Prior,
     ) -> Result<(Arc<Self>, RecoveryReport), OpenError> {
         let failed = open_error(&site, "open");
+        let boot = prior.boot;
         let files = &*environment.files;
         let entries = match files.list(&site.directory).await {
             // Lost, with all that was in it.
@@ -100,7 +112,8 @@ impl PartitionLog {
         let state_file = read_state(files, &site).await;
         let start = bases.first().copied().unwrap_or(Offset(0));
         let losses = state_file.as_ref().map(|state| state.losses().clone()).unwrap_or_default();
-        let mut replay = Replay::new(start, leader_epoch, config.producers_max, losses.clone());
+        let mark = prior.marks.of(site.mark_key());
+        let mut replay = Replay::new(start, leader_epoch, config.producers_max, losses.clone(), mark);
         let mut found = Vec::with_capacity(bases.len());
         for base in bases {
             let file = files.open(&segment_path(&site.directory, base)).await.map_err(&failed)?;
@@ -112,6 +125,7 @@ impl PartitionLog {
             boot,
             log_start: state_file.as_ref().map(StateFile::log_start),
             losses: losses.clone(),
+            mark: replay.mark(),
             segments: found.iter().map(|(_, scanned)| scanned.evidence.clone()).collect(),
         });
         let recovered = Recovered { replay, found, verdict, state_file, losses };
@@ -146,16 +160,26 @@ impl Recovered {
         };
         let (mut durable, mut offline) = (verdict.end, None);
         if let Some((file, last)) = found.last() {
-            match repair::make_durable(files, &site, &**file, last.evidence.base_offset, &verdict, boot).await
-            {
-                Ok(Repaired { truncated_bytes, saved_as }) => {
+            let base_offset = last.evidence.base_offset;
+            let mark = replay.mark().filter(|mark| mark.segment == base_offset && mark.differs.is_none());
+            let flushed = mark.as_ref().map_or(0, |mark| mark.position);
+            match repair::make_durable(files, &site, &**file, base_offset, flushed, &verdict, boot).await {
+                Ok(Repaired { rewritten_bytes, truncated_bytes, saved_as }) => {
+                    report.rewritten_bytes = rewritten_bytes;
                     report.truncated_bytes = truncated_bytes;
                     report.saved_as = saved_as;
+                    if verdict.quarantine.is_none() {
+                        environment.flusher.flushed(site.mark_key(), last.contents.summary);
+                    }
                 }
                 Err(failure) => {
                     tracing::error!("partition {site} opens offline: {}", failure.why);
-                    // The segments before the last one were flushed before that was created.
-                    durable = if failure.served_is_durable { verdict.end } else { last.evidence.base_offset };
+                    durable = match (failure.served_is_durable, mark) {
+                        (true, _) => verdict.end,
+                        (false, Some(mark)) => mark.end.min(verdict.end),
+                        // The segments before the last one were flushed before that was created.
+                        (false, None) => base_offset,
+                    };
                     offline = Some(failure.why.into());
                 }
             }

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use gapless_common::seeded_bug::{SeededBug, is_on};
 use gapless_common::types::Offset;
 
 use super::verdict::{Boot, Torn, Verdict};
@@ -20,9 +21,10 @@ const CHUNK: usize = 1 << 20;
 /// Copies of torn tails of one place that are kept; each is from another history of the log.
 const COPIES_MAX: u32 = 1000;
 
-/// What was cut off.
+/// What was written again, and what was cut off.
 #[derive(Default)]
 pub(super) struct Repaired {
+    pub rewritten_bytes: u64,
     pub truncated_bytes: u64,
     pub saved_as: Option<PathBuf>,
 }
@@ -34,12 +36,13 @@ pub(super) struct Failure {
     pub served_is_durable: bool,
 }
 
-/// Makes the last segment what the verdict says, durably.
+/// Makes the last segment what the verdict says, durably. Its first `flushed` bytes are known to be on disk.
 pub(super) async fn make_durable(
     files: &dyn Files,
     site: &Site,
     file: &dyn File,
     base_offset: Offset,
+    flushed: u64,
     verdict: &Verdict,
     boot: Boot,
 ) -> Result<Repaired, Failure> {
@@ -49,23 +52,30 @@ pub(super) async fn make_durable(
         served_is_durable: false,
     };
     let after = |step: &str, error: io::Error| Failure { served_is_durable: true, ..before(step, error) };
-    // After another boot all that was read came from the disk. After the same one it came from the page cache, and a
-    // flush that failed in the process before may have left pages there that are clean, and not on disk.
-    if boot == Boot::Same {
-        let rewritten = rewrite(file, verdict.last_segment_bytes).await;
-        rewritten.map_err(|error| before("writing again what is served of", error))?;
+    let mut repaired = Repaired::default();
+    if !is_on(SeededBug::ServeBeforeDurable) {
+        // After another boot all that was read came from the disk. After the same one it came from the page cache, and a
+        // flush that failed in the process before may have left pages there that are clean, and not on disk.
+        if boot == Boot::Same && flushed < verdict.last_segment_bytes {
+            let rewritten = rewrite(file, flushed, verdict.last_segment_bytes).await;
+            rewritten.map_err(|error| before("writing again what is served of", error))?;
+            repaired.rewritten_bytes = verdict.last_segment_bytes - flushed;
+        }
+        file.flush().await.map_err(|error| before("flushing", error))?;
+        files.sync_dir(&site.directory).await.map_err(|error| before("syncing the directory of", error))?;
     }
-    file.flush().await.map_err(|error| before("flushing", error))?;
-    files.sync_dir(&site.directory).await.map_err(|error| before("syncing the directory of", error))?;
-    let Some(torn) = &verdict.torn else { return Ok(Repaired::default()) };
+    let Some(torn) = &verdict.torn else { return Ok(repaired) };
 
     let saved = save_aside(files, site, file, base_offset, verdict.last_segment_bytes, torn).await;
     let saved_as = saved.map_err(|error| after("saving the torn tail of", error))?;
-    // Flushed before the first append, or old batches could reappear behind new ones.
-    file.truncate(verdict.last_segment_bytes)
-        .await
-        .map_err(|error| after("cutting off the torn tail of", error))?;
-    file.flush().await.map_err(|error| after("flushing", error))?;
+    // Flushed before the first append, or old batches could reappear behind new ones. (Left where it is, the tail would
+    // be written over from its beginning, and what is left of it stand behind new batches after the next crash.)
+    if !is_on(SeededBug::TruncateWithoutFlush) {
+        file.truncate(verdict.last_segment_bytes)
+            .await
+            .map_err(|error| after("cutting off the torn tail of", error))?;
+        file.flush().await.map_err(|error| after("flushing", error))?;
+    }
     tracing::warn!(
         "partition {site}: cut {} bytes off {} behind position {} and offset {}: {}; they are saved as {}",
         torn.bytes,
@@ -75,14 +85,13 @@ pub(super) async fn make_durable(
         torn.why,
         saved_as.display()
     );
-    Ok(Repaired { truncated_bytes: torn.bytes, saved_as: Some(saved_as) })
+    Ok(Repaired { truncated_bytes: torn.bytes, saved_as: Some(saved_as), ..repaired })
 }
 
-/// Writes the first `len` bytes again, as they are.
-async fn rewrite(file: &dyn File, len: u64) -> io::Result<()> {
-    let mut position = 0;
-    while position < len {
-        let piece = read_exact_at(file, position, piece_len(len - position)).await?;
+/// Writes what lies between the two positions again, as it is.
+async fn rewrite(file: &dyn File, mut position: u64, end: u64) -> io::Result<()> {
+    while position < end {
+        let piece = read_exact_at(file, position, piece_len(end - position)).await?;
         let count = piece.len() as u64;
         write_all_at(file, position, &[piece]).await.map_err(|error| error.source)?;
         position += count;
@@ -149,7 +158,8 @@ async fn is_copy(saved: &dyn File, file: &dyn File, position: u64, len: u64) -> 
         }
         compared += count as u64;
     }
-    // It may have been written, and not flushed, before a crash.
+    // It may have been written, and not flushed or not with success, before a crash.
+    rewrite(saved, 0, len).await?;
     saved.flush().await?;
     Ok(true)
 }

@@ -8,12 +8,13 @@ use gapless_common::{
     types::{LeaderEpoch, Offset},
 };
 
-use super::verdict::{Bad, BadKind, Boot, SegmentEvidence};
+use super::verdict::{Bad, BadKind, Boot, Differs, Mark, SegmentEvidence};
 use crate::log::append::append_time_of;
 use crate::log::epochs::LeaderEpochs;
 use crate::log::losses::Losses;
 use crate::log::segment::Contents;
 use crate::log::sequencer::{BatchFacts, Sequencer};
+use crate::log::summary::Summary;
 use crate::log::walk::Expected;
 use crate::storage::{File, read_exact_at};
 
@@ -32,6 +33,9 @@ pub(super) struct Replay {
     /// Nothing bad was met yet, so that batches still count.
     sound: bool,
     losses: Losses,
+    /// How far the log is known to have been flushed.
+    mark: Option<Summary>,
+    differs: Option<Differs>,
 }
 
 /// A segment that was read.
@@ -42,8 +46,15 @@ pub(super) struct Scanned {
 }
 
 impl Replay {
-    /// For a log whose first segment begins at `start` and whose epoch in force is `epoch_max`.
-    pub(super) fn new(start: Offset, epoch_max: LeaderEpoch, producers_max: usize, losses: Losses) -> Self {
+    /// For a log whose first segment begins at `start`, whose epoch in force is `epoch_max`, that may have the holes of
+    /// `losses`, and that is known to have been flushed up to `mark`.
+    pub(super) fn new(
+        start: Offset,
+        epoch_max: LeaderEpoch,
+        producers_max: usize,
+        losses: Losses,
+        mark: Option<Summary>,
+    ) -> Self {
         Self {
             sequencer: Sequencer::new(start, producers_max),
             epochs: LeaderEpochs::default(),
@@ -52,7 +63,19 @@ impl Replay {
             epoch: LeaderEpoch(0),
             sound: true,
             losses,
+            mark,
+            differs: None,
         }
+    }
+
+    /// The mark, and what was found there.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.mark.map(|mark| Mark {
+            segment: mark.base_offset,
+            position: mark.size,
+            end: mark.next_offset,
+            differs: self.differs.clone(),
+        })
     }
 
     /// Reads one segment; segments come in the order of their offsets.
@@ -92,7 +115,15 @@ impl Replay {
     }
 
     fn take(&mut self, header: &BatchHeader, contents: &mut Contents, index_interval: u64) {
+        let position = contents.summary.size;
         contents.add(header, index_interval);
+        if let Some(mark) = self.mark
+            && mark.base_offset == contents.summary.base_offset
+            && (position..contents.summary.size).contains(&(mark.size.saturating_sub(1)))
+            && !contents.summary.ends_as(&mark)
+        {
+            self.differs = Some(Differs { at: header.base_offset, position });
+        }
         self.expected.advance(header);
         self.batches += 1;
         self.sound &= header.leader_epoch >= self.epoch;

@@ -428,3 +428,82 @@ async fn what_is_served_after_a_kill_has_been_written_and_flushed_again() {
     assert!(append(&log, &sent[2]).await.unwrap().duplicate);
     drop(Arc::clone(&log));
 }
+
+/// What recovery is told by the marks that were written so far; every flush has one when this returns.
+async fn note_marks(rig: &mut Rig) {
+    let end = rig.segment_bytes(0).await.len() as u64;
+    let key = Rig::site().mark_key();
+    while rig.marks.of(key).is_none_or(|mark| mark.size < end) {
+        tokio::task::yield_now().await;
+        rig.marks = crate::log::FlushMarks::read(&rig.plain()).await;
+    }
+}
+
+#[tokio::test]
+async fn below_the_flush_mark_nothing_is_torn_whatever_the_boot() {
+    let (mut rig, sent, bytes) = filled(4).await;
+    note_marks(&mut rig).await;
+    let size = sent[0].bytes.len();
+    for boot in BOOTS {
+        for cut in 0..bytes.len() {
+            rig.lift_quarantine().await;
+            rig.set_segment(0, &bytes[..cut]).await;
+            let (log, report) = rig.try_open(boot).await;
+            let whole = (cut / size) as i64 * 2;
+            assert_eq!(quarantined_at(&log), Some(whole), "{boot:?}, cut at {cut}");
+            assert_eq!((report.truncated_bytes, rig.segment_bytes(0).await.len()), (0, cut));
+            assert_eq!(read_all(&log, 0).await, numbered(0..whole));
+            assert_eq!(append(&log, &sent[4]).await.unwrap_err().code, ErrorCode::KAFKA_STORAGE_ERROR);
+        }
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << (at % 8);
+            rig.lift_quarantine().await;
+            rig.set_segment(0, &damaged).await;
+            let (log, _) = rig.try_open(boot).await;
+            assert_eq!(quarantined_at(&log), Some((at / size) as i64 * 2), "{boot:?}, byte {at}");
+            assert_eq!(rig.segment_bytes(0).await, damaged);
+        }
+    }
+    rig.plain().remove(&Path::new(PARTITION).join(segment(0))).await.unwrap();
+    for boot in BOOTS {
+        assert_eq!(quarantined_at(&rig.try_open(boot).await.0), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn above_the_flush_mark_a_tail_is_torn_and_only_it_is_written_again() {
+    for boot in BOOTS {
+        let (mut rig, sent, marked) = filled(3).await;
+        note_marks(&mut rig).await;
+        let log = rig.try_open(Boot::Same).await.0;
+        append_durably(&log, &sent[3]).await;
+        append_durably(&log, &sent[4]).await;
+        let bytes = rig.segment_bytes(0).await;
+        let fourth = sent[0].bytes.len() * 4;
+        rig.set_segment(0, &bytes[..fourth + 20]).await;
+        let (log, report) = rig.reopen(boot).await;
+        assert_eq!((log.state(), log.end_offset(), report.truncated_bytes), (State::Online, Offset(8), 20));
+        let again = if boot == Boot::Same { (fourth - marked.len()) as u64 } else { 0 };
+        assert_eq!(report.rewritten_bytes, again, "from the mark to the end");
+        // And the mark has moved there.
+        note_marks(&mut rig).await;
+        rig.set_segment(0, &bytes[..fourth - 1]).await;
+        assert_eq!(quarantined_at(&rig.reopen(boot).await.0), Some(6));
+    }
+}
+
+#[tokio::test]
+async fn another_batch_where_the_mark_is_quarantines() {
+    let (mut rig, _, bytes) = filled(3).await;
+    note_marks(&mut rig).await;
+    // As good, as long, at the same offset; but not the one that was flushed.
+    let mut other = batch(Some((7, 4)), 40, &["x", "5"]).bytes.to_vec();
+    let size = other.len();
+    other[..16].copy_from_slice(&bytes[2 * size..2 * size + 16]);
+    rig.set_segment(0, &[&bytes[..2 * size], &other].concat()).await;
+    for boot in BOOTS {
+        let (log, _) = rig.reopen(boot).await;
+        assert_eq!(quarantined_at(&log), Some(4), "{:?}", log.state());
+    }
+}

@@ -4,9 +4,8 @@
 //! a power loss, anything bad is a torn tail: unflushed pages persist in any order, so good batches behind a bad one
 //! prove nothing (etcd 6378, TigerBeetle 2345). After a crash of the process alone the page cache has survived, so only
 //! a batch that was cut off in the middle of its write is a torn tail, and anything else is corruption. Segments before
-//! the last one were flushed before the next was created: nothing in them can be torn.
-//!
-//! Flush marks will be one more piece of evidence: what lies below them is never a torn tail.
+//! the last one were flushed before the next was created: nothing in them can be torn. And nothing below a flush mark can
+//! be: what is bad there is corruption, what is missing there is lost, whatever the boot.
 
 use gapless_common::types::{LeaderEpoch, Offset};
 
@@ -30,8 +29,32 @@ pub struct Evidence {
     pub log_start: Option<Offset>,
     /// The holes that the log may have.
     pub losses: Losses,
+    /// How far the log is known to have been flushed; `None` when nothing is known.
+    pub mark: Option<Mark>,
     /// What each segment holds.
     pub segments: Vec<SegmentEvidence>,
+}
+
+/// A place between two batches up to which the log was flushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The segment, by its name.
+    pub segment: Offset,
+    /// The place in the segment.
+    pub position: u64,
+    /// The offset that follows.
+    pub end: Offset,
+    /// The good batch in the log that ends there, or reaches beyond, is not the one that was flushed.
+    pub differs: Option<Differs>,
+}
+
+/// A good batch where another one was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Differs {
+    /// Its first offset.
+    pub at: Offset,
+    /// Where it begins in the segment.
+    pub position: u64,
 }
 
 /// What was found in one segment.
@@ -138,6 +161,8 @@ fn first_loss(evidence: &Evidence, log_start: Offset) -> Option<Quarantine> {
         let why = format!("the first segment begins at {}, the log at {log_start}", first.base_offset);
         return loss(log_start, None, why);
     }
+    // What lies below the start of the log may be gone.
+    let mark = evidence.mark.as_ref().filter(|mark| mark.end > log_start);
     let mut next = first.base_offset;
     let mut epoch = LeaderEpoch(0);
     for (at, segment) in evidence.segments.iter().enumerate() {
@@ -155,11 +180,36 @@ fn first_loss(evidence: &Evidence, log_start: Offset) -> Option<Quarantine> {
             epoch = last;
         }
         next = segment.next_offset;
-        if let Some(bad) = &segment.bad
-            && !(is_last && is_torn(evidence.boot, bad.kind))
-        {
-            return loss(next, Some((segment.base_offset, segment.good_bytes)), bad.why.clone());
+        // Behind what is here the operator may have accepted the loss of what was flushed.
+        let accepted = evidence
+            .segments
+            .get(at + 1)
+            .is_some_and(|behind| evidence.losses.bridge(next, behind.base_offset));
+        let marked = mark.filter(|mark| mark.segment == segment.base_offset && !accepted);
+        let flushed = marked.map_or(0, |mark| mark.position);
+        if let Some(Differs { at, position }) = marked.and_then(|mark| mark.differs.clone()) {
+            let why = format!("not the batch that was flushed there, up to {flushed}");
+            return loss(at, Some((segment.base_offset, position)), why);
         }
+        let place = Some((segment.base_offset, segment.good_bytes));
+        if let Some(bad) = &segment.bad
+            && !(is_last && segment.good_bytes >= flushed && is_torn(evidence.boot, bad.kind))
+        {
+            return loss(next, place, bad.why.clone());
+        }
+        if segment.good_bytes < flushed {
+            let why = format!("it ends at {}, and was flushed up to {flushed}", segment.good_bytes);
+            return loss(next, place, why);
+        }
+    }
+    if let Some(mark) = mark
+        && mark.end > next
+    {
+        let why = format!(
+            "the log ends at {next}, and was flushed up to {} in the segment of {}",
+            mark.end, mark.segment
+        );
+        return loss(next, None, why);
     }
     if next < log_start {
         return loss(next, None, format!("the log ends at {next}, before its start {log_start}"));

@@ -3,6 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::log::Durability;
 use crate::log::testing::{PARTITION, Rig, append_durably, numbered_batches, read_all, segment};
+use crate::storage::write_all_at;
 
 #[test]
 fn segments_are_named_by_their_first_offset() {

@@ -13,7 +13,22 @@ fn segment(base: i64, next: i64, bad: Option<BadKind>) -> SegmentEvidence {
 
 fn judged(boot: Boot, log_start: Option<i64>, segments: &[SegmentEvidence]) -> Verdict {
     let losses = Losses::default();
-    judge(&Evidence { boot, log_start: log_start.map(Offset), losses, segments: segments.to_vec() })
+    let log_start = log_start.map(Offset);
+    judge(&Evidence { boot, log_start, losses, mark: None, segments: segments.to_vec() })
+}
+
+/// With a mark in the segment of `base`, before the record at `end`.
+fn judged_with_mark(
+    boot: Boot,
+    log_start: i64,
+    segments: &[SegmentEvidence],
+    base: i64,
+    end: i64,
+) -> Verdict {
+    let position = ((end - base) * 100) as u64;
+    let mark = Some(Mark { segment: Offset(base), position, end: Offset(end), differs: None });
+    let (losses, log_start) = (Losses::default(), Some(Offset(log_start)));
+    judge(&Evidence { boot, log_start, losses, mark, segments: segments.to_vec() })
 }
 
 /// What a verdict comes to: end, bytes cut off, where it is quarantined.
@@ -103,6 +118,80 @@ fn what_is_missing_is_a_loss() {
 }
 
 #[test]
+fn nothing_below_a_flush_mark_is_torn_and_above_it_the_boot_decides() {
+    for (boot, kind) in [Boot::Same, Boot::Other].into_iter().flat_map(|boot| KINDS.map(|kind| (boot, kind)))
+    {
+        for mark in 10..=20 {
+            let segments = [segment(0, 10, None), segment(10, 17, Some(kind))];
+            let verdict = judged_with_mark(boot, 0, &segments, 10, mark);
+            let torn = mark <= 17 && is_torn(boot, kind);
+            let expected = if torn { (17, Some(50), None) } else { (17, None, Some(17)) };
+            assert_eq!(outcome(&verdict), expected, "{boot:?} {kind:?}, flushed up to {mark}");
+        }
+        // Of the segment before; the last one is younger than the mark.
+        let segments = [segment(0, 10, None), segment(10, 17, Some(kind))];
+        let verdict = judged_with_mark(boot, 0, &segments, 0, 10);
+        assert_eq!(verdict.torn.is_some(), is_torn(boot, kind));
+    }
+}
+
+#[test]
+fn a_log_that_ends_before_its_flush_mark_has_lost_something() {
+    for boot in [Boot::Same, Boot::Other] {
+        for (segments, base, end, at) in [
+            // Cut off; empty; the segment gone; all segments behind the first gone.
+            (vec![segment(0, 10, None), segment(10, 15, None)], 10, 16, Some(15)),
+            (vec![segment(0, 10, None), segment(10, 10, None)], 10, 16, Some(10)),
+            (vec![segment(0, 10, None)], 10, 16, Some(10)),
+            (vec![segment(0, 10, None)], 30, 31, Some(10)),
+            (vec![segment(10, 20, None)], 0, 5, None),
+            // All there.
+            (vec![segment(0, 10, None), segment(10, 15, None)], 10, 15, None),
+            (vec![segment(0, 10, None), segment(10, 15, None)], 0, 10, None),
+            // An empty segment holds nothing that could be lost.
+            (vec![segment(0, 10, None)], 10, 10, None),
+        ] {
+            let log_start = segments[0].base_offset.0;
+            let verdict = judged_with_mark(boot, log_start, &segments, base, end);
+            assert_eq!(outcome(&verdict).2, at, "{segments:?} flushed up to {end}");
+            assert_eq!(verdict.torn, None);
+        }
+        // What was deleted from the start of the log is not missed, mark or no mark.
+        let verdict = judged_with_mark(boot, 10, &[segment(10, 10, None)], 0, 10);
+        assert_eq!(outcome(&verdict), (10, None, None));
+    }
+}
+
+#[test]
+fn what_was_flushed_and_is_lost_may_be_missing_once_that_was_accepted() {
+    for boot in [Boot::Same, Boot::Other] {
+        for (accepted, at) in [(Some((15, 30)), None), (Some((15, 31)), Some(15)), (None, Some(15))] {
+            let mut losses = Losses::default();
+            if let Some((from, to)) = accepted {
+                losses.accept(Loss { from: Offset(from), to: Offset(to) });
+            }
+            let mark = Some(Mark { segment: Offset(10), position: 2000, end: Offset(30), differs: None });
+            let segments = vec![segment(0, 10, None), segment(10, 15, None), segment(30, 30, None)];
+            let evidence = Evidence { boot, log_start: Some(Offset(0)), losses, mark, segments };
+            assert_eq!(outcome(&judge(&evidence)).2, at, "{accepted:?}");
+        }
+    }
+}
+
+#[test]
+fn another_batch_where_one_was_flushed_is_corruption() {
+    for boot in [Boot::Same, Boot::Other] {
+        let differs = Some(Differs { at: Offset(12), position: 200 });
+        let mark = Mark { segment: Offset(10), position: 300, end: Offset(13), differs };
+        let segments = vec![segment(0, 10, None), segment(10, 15, Some(BadKind::Short))];
+        let (losses, log_start) = (Losses::default(), Some(Offset(0)));
+        let verdict = judge(&Evidence { boot, log_start, losses, mark: Some(mark), segments });
+        let loss = verdict.quarantine.unwrap();
+        assert_eq!((loss.at, loss.place, verdict.torn), (Offset(12), Some((Offset(10), 200)), None));
+    }
+}
+
+#[test]
 fn a_leader_epoch_that_falls_from_one_segment_to_the_next_is_corruption() {
     let with_epochs = |segment: SegmentEvidence, first, last| SegmentEvidence {
         epochs: Some((LeaderEpoch(first), LeaderEpoch(last))),
@@ -143,6 +232,7 @@ proptest! {
         keep in 0..20_i64,
         kind in prop::sample::select(&KINDS),
         same_boot in any::<bool>(),
+        mark in prop::option::of(any::<prop::sample::Index>()),
     ) {
         let boot = if same_boot { Boot::Same } else { Boot::Other };
         let mut damaged = segments.clone();
@@ -151,8 +241,18 @@ proptest! {
         let base = segments[at].base_offset.0;
         let next = base + keep.min(segments[at].next_offset.0 - base - 1);
         damaged[at] = segment(base, next, Some(kind));
-        let verdict = judge(&Evidence { boot, log_start: Some(Offset(0)), losses: Losses::default(), segments: damaged });
+        // Flushed up to some record of the sound log.
+        let total = segments.last().unwrap().next_offset.0;
+        let mark = mark.map(|index| index.index(total as usize + 1) as i64).map(|end| {
+            let inside = segments.iter().rev().find(|segment| segment.base_offset.0 <= end).unwrap();
+            let position = ((end - inside.base_offset.0) * 100) as u64;
+            Mark { segment: inside.base_offset, position, end: Offset(end), differs: None }
+        });
+        let flushed = mark.as_ref().map_or(Offset(0), |mark| mark.end);
+        let (losses, log_start) = (Losses::default(), Some(Offset(0)));
+        let verdict = judge(&Evidence { boot, log_start, losses, mark, segments: damaged });
 
+        prop_assert!(verdict.torn.is_none() || Offset(next) >= flushed, "nothing below the mark is cut off");
         prop_assert!(verdict.torn.is_some() != verdict.quarantine.is_some(), "it is seen, and is one or the other");
         if let Some(loss) = &verdict.quarantine {
             prop_assert_eq!(loss.at, Offset(next), "everything before it is served");
@@ -172,7 +272,8 @@ proptest! {
         let mut damaged = segments.clone();
         let missing = damaged.remove(at);
         let boot = if same_boot { Boot::Same } else { Boot::Other };
-        let verdict = judge(&Evidence { boot, log_start: Some(Offset(0)), losses: Losses::default(), segments: damaged });
+        let (losses, log_start) = (Losses::default(), Some(Offset(0)));
+        let verdict = judge(&Evidence { boot, log_start, losses, mark: None, segments: damaged });
         prop_assert_eq!(verdict.quarantine.map(|loss| loss.at), Some(missing.base_offset));
         prop_assert_eq!(verdict.torn, None);
     }
@@ -186,8 +287,13 @@ fn a_hole_is_no_loss_once_it_was_accepted_and_no_other_hole_is_accepted_with_it(
             accepted.accept(Loss { from: Offset(*from), to: Offset(*to) });
         }
         let segments = bases.iter().map(|(base, next)| segment(*base, *next, None)).collect();
-        let evidence =
-            Evidence { boot: Boot::Other, log_start: Some(Offset(log_start)), losses: accepted, segments };
+        let evidence = Evidence {
+            boot: Boot::Other,
+            log_start: Some(Offset(log_start)),
+            losses: accepted,
+            mark: None,
+            segments,
+        };
         judge(&evidence).quarantine.map(|quarantine| quarantine.at.0)
     };
     let with_hole = [(0, 10), (20, 30)];
