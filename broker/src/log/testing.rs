@@ -139,7 +139,7 @@ impl Rig {
     }
 
     pub(super) async fn try_open(&self, boot: Boot) -> (Arc<PartitionLog>, RecoveryReport) {
-        let prior = Prior { boot, marks: self.marks.clone() };
+        let prior = Prior::new(boot, self.marks.clone());
         PartitionLog::open(&self.environment, Self::site(), self.config.clone(), self.epoch, &prior)
             .await
             .unwrap()

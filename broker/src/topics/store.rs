@@ -114,7 +114,7 @@ impl Store {
             files,
             config: config.clone(),
             leader_epoch: meta.leader_epoch(),
-            prior: Arc::new(Prior { boot: meta.boot(), marks }),
+            prior: Arc::new(Prior::new(meta.boot(), marks)),
         }
     }
 

@@ -11,15 +11,15 @@ use std::{
 use bytes::Bytes;
 use gapless_broker::{
     log::{
-        AppendPolicy, Boot, Durability, FlushObserver, Flusher, LogConfig, LogEnvironment, PartitionLog,
-        ReadError, Site, State, StorageError,
+        AppendPolicy, Boot, Durability, FlushMarks, FlushObserver, Flusher, LogConfig, LogEnvironment,
+        PartitionLog, Prior, ReadError, Site, State, StorageError,
     },
     storage::{Files as _, RealFiles, group_flush::DiskFlush, read_exact_at},
 };
 use gapless_common::{
     records::{BatchHeader, BatchLimits, batches, check_crc, validate_from_client},
     seam::{RealSpawn, Spawner},
-    types::{LeaderEpoch, Offset, PartitionId},
+    types::{LeaderEpoch, Offset, PartitionId, TopicId},
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -149,9 +149,12 @@ impl Recovery {
         let files = Arc::new(RealFiles::new(self.data_dir.path(), spawner.clone()));
         files.create_dir(Path::new("")).await.expect("the data directory is there");
         let flush = DiskFlush::new(spawner.clone(), &*files).await.expect("a disk can be flushed");
-        let (flusher, _task) = Flusher::start(&spawner, Arc::new(flush), Arc::new(Nobody));
+        let marks = FlushMarks::default();
+        let (flusher, _task) =
+            Flusher::start(&spawner, files.clone(), Arc::new(flush), Arc::new(Nobody), marks.clone());
         let site = Site {
             topic: "events".to_owned(),
+            topic_id: TopicId([1; 16]),
             partition: PartitionId(0),
             directory: PathBuf::from(DIRECTORY),
         };
@@ -163,7 +166,8 @@ impl Recovery {
             durability: Durability::Fsync,
         };
         let environment = LogEnvironment { files, flusher, spawner };
-        let (log, _) = PartitionLog::open(&environment, site, config, LeaderEpoch(epoch), boot)
+        let prior = Prior::new(boot, marks);
+        let (log, _) = PartitionLog::open(&environment, site, config, LeaderEpoch(epoch), &prior)
             .await
             .expect("whatever is wrong inside, the log opens");
         log

@@ -44,10 +44,15 @@ pub struct RecoveryReport {
 /// What is known of the logs before they are opened.
 #[derive(Debug, Clone)]
 pub struct Prior {
-    /// What happened to the machine.
-    pub boot: Boot,
-    /// How far each was flushed.
-    pub marks: FlushMarks,
+    boot: Boot,
+    marks: FlushMarks,
+}
+
+impl Prior {
+    /// What happened to the machine, and how far each was flushed.
+    pub fn new(boot: Boot, marks: FlushMarks) -> Self {
+        Self { boot, marks }
+    }
 }
 
 impl PartitionLog {
