@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
+    sync::Arc,
     time::Duration,
 };
 
@@ -68,7 +69,7 @@ pub enum WriteEnd {
     Refused(String),
     /// The log could not be read while its bytes were going out; the frame cannot be finished.
     #[error("reading the log failed in the middle of an answer: {0}")]
-    Log(io::Error),
+    Log(Arc<io::Error>),
     /// The operating system's reason.
     #[error("writing failed: {0}")]
     Io(#[from] io::Error),
@@ -174,10 +175,18 @@ impl Output {
         let end = range.position + u64::from(range.len);
         while position < end {
             let step = usize::try_from(end - position).unwrap_or(COPY_STEP).min(COPY_STEP);
-            let bytes = range.file.read_at(position, step).await.map_err(WriteEnd::Log)?;
-            if bytes.is_empty() {
-                return Err(WriteEnd::Log(io::ErrorKind::UnexpectedEof.into()));
-            }
+            let bytes = match range.file.read_at(position, step).await {
+                Ok(bytes) if bytes.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+                read => read,
+            };
+            let bytes = match bytes {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    let error = Arc::new(error);
+                    range.owner.unreadable(position, error.clone()).await;
+                    return Err(WriteEnd::Log(error));
+                }
+            };
             position += bytes.len() as u64;
             self.push(bytes);
             self.flush().await?;

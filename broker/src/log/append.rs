@@ -15,6 +15,7 @@ use gapless_common::{
 
 use super::segment::{Contents, Segment, segment_path};
 use super::sequencer::{Append, BatchFacts, Decision, Sequencer};
+use super::verified::Verified;
 use super::{PartitionLog, Refusal, StorageError};
 use crate::storage::{WriteError, create_over, write_all_at};
 
@@ -193,7 +194,7 @@ impl PartitionLog {
             self.go_offline(format!("syncing {} failed: {error}", self.site.directory.display()));
             return self.check_writable();
         }
-        let segment = Arc::new(Segment::new(file, Contents::empty(base_offset)));
+        let segment = Arc::new(Segment::new(file, Contents::empty(base_offset), Verified::from(0)));
         let sealed = std::mem::replace(&mut appender.active, segment.clone());
         appender.position = 0;
         self.with_shared(|shared| shared.segments.push(segment));

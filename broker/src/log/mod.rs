@@ -6,7 +6,8 @@
 //! - [`flusher`]: group commit. A file with unflushed bytes has one flush under way; what arrives in the meantime forms
 //!   its next group. When it is done, the high watermark moves.
 //! - [`flush_marks`]: what was flushed is noted, so that recovery can tell a torn tail from corruption.
-//! - `read`: ranges of segment files below the high watermark, found through `index` and `walk`.
+//! - `read`: ranges of segment files below the high watermark, found through `index` and `walk`, and `verified` by
+//!   `batch_reader` unless this process wrote them.
 //! - [`recovery`]: what is believed of a log after a crash: evidence is gathered, a pure function judges it.
 //! - `quarantine`, `losses`: corruption that was found, and what of it the operator has accepted.
 //! - `epochs`, `state_file`, `segment`, `summary`, [`error`]: what these need.
@@ -15,6 +16,7 @@
 //! that changes, an acknowledgement (under [`Durability::Fsync`]) of what is not on disk.
 
 mod append;
+mod batch_reader;
 mod epochs;
 pub mod error;
 pub mod flush_marks;
@@ -33,6 +35,7 @@ mod summary;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod verified;
 mod walk;
 
 use std::{path::PathBuf, sync::Arc};

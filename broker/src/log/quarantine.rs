@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
-use gapless_common::types::Offset;
+use gapless_common::types::{LeaderEpoch, Offset};
+use tokio::sync::MutexGuard;
 
+use super::partition::Shared;
 use super::segment::{Segment, segment_path};
 use super::state_file::StateFile;
-use super::walk::BadBatch;
+use super::walk::{BadBatch, Found};
 use super::{PartitionLog, StorageError};
 use crate::storage::{is_lost, small_file::SmallFileError};
 
@@ -34,6 +36,17 @@ impl PartitionLog {
         self.quarantine(bad.offset, why.into())
     }
 
+    /// The leader epoch of a batch lies outside its checksum; here is what else is known of it.
+    pub(super) fn check_epoch(&self, found: &Found) -> Result<(), BadBatch> {
+        let (offset, stands) = (found.header.base_offset, found.header.leader_epoch);
+        let known = self.leader_epoch_at(offset);
+        if known < LeaderEpoch(0) || known == stands {
+            return Ok(());
+        }
+        let why = format!("leader epoch {stands} where {known} was in force");
+        Err(BadBatch { offset, position: found.position, why, source: None })
+    }
+
     fn quarantine(self: &Arc<Self>, at: Offset, why: Arc<str>) -> StorageError {
         let found = StorageError::Quarantined { at, why: why.clone() };
         let is_news = self.with_shared(|shared| {
@@ -55,13 +68,12 @@ impl PartitionLog {
 
     /// Writes the state file if it does not tell of the quarantine yet. A failure is logged; the clean stop tries again.
     pub(super) async fn save_quarantine(&self) {
-        let unsaved = |log: &Self| {
-            log.with_shared(|shared| shared.quarantined.as_ref().is_some_and(|found| !found.saved))
-        };
-        if !unsaved(self) {
+        let one_at_a_time = self.state_writes.lock().await;
+        let is_saved = |shared: &mut Shared| shared.quarantined.as_ref().is_none_or(|found| found.saved);
+        if self.with_shared(is_saved) {
             return;
         }
-        if let Err(error) = self.save_state().await {
+        if let Err(error) = self.write_state(&one_at_a_time).await {
             tracing::error!(
                 "partition {}: {error}; a restart will not know of the quarantine until what is corrupt is read again",
                 self.site
@@ -69,9 +81,8 @@ impl PartitionLog {
         }
     }
 
-    /// Writes the state file as things stand now, durably. Whatever in it has changed before the call is in it.
-    pub(super) async fn save_state(&self) -> Result<(), SmallFileError> {
-        let _one_at_a_time = self.state_writes.lock().await;
+    /// Writes the state file as things stand, durably.
+    async fn write_state(&self, _one_at_a_time: &MutexGuard<'_, ()>) -> Result<(), SmallFileError> {
         let (state, quarantined_at) = self.with_shared(|shared| {
             let quarantined = shared.quarantined.as_ref().map(|found| (found.at, found.why.clone()));
             let state = StateFile::new(shared.log_start, &shared.epochs, shared.losses.clone())
@@ -88,3 +99,6 @@ impl PartitionLog {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,57 @@
 //! Reading: ranges of segment files below the high watermark, and offsets by timestamp.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use gapless_common::{
     records::{self, DECOMPRESSED_MAX, TimestampType},
+    seam::BoxFuture,
     types::Offset,
 };
 
+use super::batch_reader::BatchReader;
 use super::partition::Gone;
 use super::segment::Segment;
-use super::walk::{BadBatch, Found};
+use super::walk::{BadBatch, BatchWalk, Expected, Found};
 use super::{PartitionLog, ReadError, StorageError};
-use crate::storage::{FileRange, read_exact_at};
+use crate::storage::{FileRange, RangeOwner, read_exact_at};
+
+/// Bytes that one fetch may have to wait for while they are verified: as many as a client asks for by default, some
+/// milliseconds of a disk.
+const VERIFIED_PER_FETCH: usize = 1 << 20;
+
+/// A range that was handed out to be sent.
+struct Served {
+    log: Arc<PartitionLog>,
+    segment: Arc<Segment>,
+    /// Its first batch.
+    first: Found,
+}
+
+impl RangeOwner for Served {
+    fn unreadable(&self, position: u64, error: Arc<io::Error>) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let Self { log, segment, first } = self;
+            let (offset, epoch) = (first.header.base_offset, first.header.leader_epoch);
+            let expected = Expected { offset, epoch, epoch_max: log.leader_epoch };
+            let mut walk = BatchWalk::new(segment.file.clone(), first.position, segment.size(), expected);
+            // The batch that the byte belongs to, or one before it if that cannot be read either.
+            let bad = loop {
+                match walk.next().await {
+                    Ok(Some(found)) if found.end() <= position => {}
+                    Ok(found) => {
+                        let at = found.unwrap_or(*first);
+                        let why = format!("unreadable: {error}");
+                        let (offset, position) = (at.header.base_offset, at.position);
+                        break BadBatch { offset, position, why, source: Some(error) };
+                    }
+                    Err(bad) => break bad,
+                }
+            };
+            // Told to the log; whoever sends knows already.
+            let _ = log.bad_batch(segment, &bad);
+        })
+    }
+}
 
 /// What a reader may see, all of one moment.
 struct View {
@@ -74,7 +114,7 @@ impl PartitionLog {
 
     async fn range(
         self: &Arc<Self>,
-        segment: &Segment,
+        segment: &Arc<Segment>,
         from: Offset,
         limit: Offset,
         max_bytes: usize,
@@ -92,6 +132,12 @@ impl PartitionLog {
         if first.header.next_offset() > limit || !(at_least_one || fits(first.end())) {
             return Ok(None);
         }
+        let verified = segment.verified.reach(first.position);
+        if verified <= first.position {
+            return self.unverified_range(segment, &first, limit, max_bytes).await.map(Some);
+        }
+        // What is not verified is left to the next fetch.
+        let fits = |end: u64| fits(end) && end <= verified;
         let mut last = first;
         // Batches at the limit are not even looked at: they may be half written.
         while last.header.next_offset() < limit && fits(last.end()) {
@@ -105,8 +151,60 @@ impl PartitionLog {
                 }
             }
         }
-        let len = u32::try_from(last.end() - first.position).unwrap_or(u32::MAX);
-        Ok(Some(FileRange { file: segment.file.clone(), position: first.position, len }))
+        Ok(Some(self.file_range(segment, &first, last.end())))
+    }
+
+    /// As much of a range as may be verified for one fetch.
+    async fn unverified_range(
+        self: &Arc<Self>,
+        segment: &Arc<Segment>,
+        first: &Found,
+        limit: Offset,
+        max_bytes: usize,
+    ) -> Result<FileRange, ReadError> {
+        let fits = |end: u64| end - first.position <= max_bytes.min(VERIFIED_PER_FETCH) as u64;
+        let (offset, epoch) = (first.header.base_offset, first.header.leader_epoch);
+        let expected = Expected { offset, epoch, epoch_max: self.leader_epoch };
+        let mut reader = BatchReader::new(segment.file.clone(), first.position, segment.size(), expected);
+        let mut end = first.position;
+        // Batches at the limit are not even looked at: they may be half written.
+        while reader.expected().offset < limit {
+            let batch = async {
+                let found = reader.header().await?;
+                let wanted = found
+                    .filter(|found| found.position == first.position || fits(found.end()))
+                    .filter(|found| found.header.next_offset() <= limit);
+                if let Some(found) = &wanted {
+                    self.check_epoch(found)?;
+                    reader.verify(found).await?;
+                }
+                Ok(wanted)
+            };
+            match batch.await {
+                Ok(Some(found)) => end = found.end(),
+                Ok(None) => break,
+                Err(bad) => {
+                    let error = self.bad_batch(segment, &bad);
+                    if end == first.position {
+                        return Err(error.into());
+                    }
+                    // What lies before it is good, and is served.
+                    break;
+                }
+            }
+        }
+        segment.verified.add(first.position, end);
+        Ok(self.file_range(segment, first, end))
+    }
+
+    fn file_range(self: &Arc<Self>, segment: &Arc<Segment>, first: &Found, end: u64) -> FileRange {
+        let owner = Arc::new(Served { log: self.clone(), segment: segment.clone(), first: *first });
+        FileRange {
+            file: segment.file.clone(),
+            position: first.position,
+            len: u32::try_from(end - first.position).unwrap_or(u32::MAX),
+            owner,
+        }
     }
 
     /// The first record whose timestamp is `timestamp_ms` or later, and its timestamp.

@@ -16,6 +16,7 @@ use gapless_common::{
 
 use super::index::{Entry, OffsetIndex, SegmentIndex};
 use super::summary::Summary;
+use super::verified::Verified;
 use super::walk::{BadBatch, BatchWalk, Expected, Found};
 use crate::storage::{File, Files, replace_file};
 
@@ -23,6 +24,7 @@ use crate::storage::{File, Files, replace_file};
 pub(super) struct Segment {
     pub base_offset: Offset,
     pub file: Arc<dyn File>,
+    pub verified: Verified,
     body: Mutex<Body>,
 }
 
@@ -80,10 +82,11 @@ fn relative(base_offset: Offset, header: &BatchHeader) -> u64 {
 }
 
 impl Segment {
-    pub(super) fn new(file: Arc<dyn File>, contents: Contents) -> Self {
+    /// What the file holds up to its end, or will hold, and how much of it this process vouches for.
+    pub(super) fn new(file: Arc<dyn File>, contents: Contents, verified: Verified) -> Self {
         let Contents { summary, index } = contents;
         let body = Body { summary, index: SegmentIndex::Memory(index) };
-        Self { base_offset: summary.base_offset, file, body: Mutex::new(body) }
+        Self { base_offset: summary.base_offset, file, verified, body: Mutex::new(body) }
     }
 
     /// Opens a sealed segment by what its index file says, without reading the log but for the header of its last batch.
@@ -109,12 +112,13 @@ impl Segment {
             return Ok(None);
         }
         let body = Body { summary, index: SegmentIndex::in_file(index_file, &index) };
-        Ok(Some((Self { base_offset, file, body: Mutex::new(body) }, summary)))
+        let verified = Verified::nothing();
+        Ok(Some((Self { base_offset, file, verified, body: Mutex::new(body) }, summary)))
     }
 
     /// In place of one whose file is gone: of a partition that is quarantined from its start.
     pub(super) fn lost(base_offset: Offset) -> Self {
-        Self::new(Arc::new(NoFile), Contents::empty(base_offset))
+        Self::new(Arc::new(NoFile), Contents::empty(base_offset), Verified::nothing())
     }
 
     /// `<base offset, 20 digits>.log`, as Kafka names it.

@@ -1,6 +1,6 @@
 //! Stepping through the batches of a segment by their headers, for readers. Each header is checked against what stands
 //! before it (contiguous offsets, leader epochs that never fall), since base offset and leader epoch lie outside the
-//! batch's checksum. The records are not touched: they were written or verified by this process.
+//! batch's checksum. The records are not touched: `verified` knows which of them were written or verified by this process.
 
 use std::{io, sync::Arc};
 
@@ -23,7 +23,7 @@ const READS_PER_TURN: u32 = 64;
 
 /// Something in a segment that is not the batch that belongs there.
 #[derive(Debug, Clone)]
-pub(super) struct BadBatch {
+pub(crate) struct BadBatch {
     /// The offset that should be there.
     pub offset: Offset,
     /// Where, in the segment.
@@ -43,20 +43,20 @@ impl BadBatch {
 
 /// A batch, by its header.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Found {
+pub(crate) struct Found {
     pub position: u64,
     pub header: BatchHeader,
 }
 
 impl Found {
-    pub(super) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.position + self.header.total_size() as u64
     }
 }
 
 /// The checks of a header that need only what stands before it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Expected {
+pub(crate) struct Expected {
     pub offset: Offset,
     pub epoch: LeaderEpoch,
     /// The epoch in force: nothing in the log can be newer.
@@ -65,7 +65,7 @@ pub(super) struct Expected {
 
 impl Expected {
     /// Why a header cannot stand here, if it cannot.
-    pub(super) fn refuse(&self, header: &BatchHeader) -> Option<String> {
+    pub(crate) fn refuse(&self, header: &BatchHeader) -> Option<String> {
         if header.base_offset != self.offset {
             return Some(format!("base offset {} where {} follows", header.base_offset, self.offset));
         }
@@ -85,7 +85,7 @@ impl Expected {
     }
 
     /// `header` stands there; what may stand behind it.
-    pub(super) fn advance(&mut self, header: &BatchHeader) {
+    pub(crate) fn advance(&mut self, header: &BatchHeader) {
         self.offset = header.next_offset();
         self.epoch = header.leader_epoch;
     }

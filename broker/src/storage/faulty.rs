@@ -34,6 +34,9 @@ pub(crate) struct Faults {
     /// Flushes wait until this is cleared and `flush_go` is notified.
     pub flush_held: AtomicBool,
     pub flush_go: tokio::sync::Notify,
+    /// Reads of the byte at this position, of any file, fail with this error; 0 is none.
+    pub unreadable_at: AtomicU64,
+    pub read_error: AtomicI64,
     /// Flushes that were asked for.
     pub flushes: AtomicU64,
     /// Directories that were synced.
@@ -49,6 +52,16 @@ impl Faults {
     pub(crate) fn fill_up_to(&self, room: i64) {
         self.room.store(room, Ordering::SeqCst);
         self.full.store(true, Ordering::SeqCst);
+    }
+
+    /// The byte at `position` of every file cannot be read, for this reason.
+    pub(crate) fn unreadable(&self, position: u64, error: i32) {
+        self.unreadable_at.store(position, Ordering::SeqCst);
+        self.read_error.store(error.into(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn readable(&self) {
+        self.read_error.store(0, Ordering::SeqCst);
     }
 
     pub(crate) fn make_room(&self) {
@@ -163,7 +176,14 @@ impl File for FaultyFile {
     }
 
     fn read_at(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<Bytes>> {
-        self.inner.read_at(position, len)
+        Box::pin(async move {
+            let error = self.faults.read_error.load(Ordering::SeqCst);
+            let at = self.faults.unreadable_at.load(Ordering::SeqCst);
+            if error != 0 && (position..position + len as u64).contains(&at) {
+                return Err(io::Error::from_raw_os_error(error as i32));
+            }
+            self.inner.read_at(position, len).await
+        })
     }
 
     fn flush(&self) -> BoxFuture<'_, io::Result<()>> {

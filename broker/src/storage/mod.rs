@@ -82,6 +82,11 @@ pub trait File: Send + Sync + 'static {
     /// Up to `len` bytes from `position`; fewer only where the file ends.
     fn read_at(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<Bytes>>;
 
+    /// As [`File::read_at`], for what is probably not in the page cache: nobody else waits for the disk.
+    fn read_cold(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<Bytes>> {
+        self.read_at(position, len)
+    }
+
     /// Makes data and size durable (fdatasync). After an error nothing is known of what was written since the last
     /// success, and a later success proves nothing about it.
     fn flush(&self) -> BoxFuture<'_, io::Result<()>>;
@@ -108,6 +113,14 @@ pub struct FileRange {
     pub position: u64,
     /// Number of bytes.
     pub len: u32,
+    /// Whose it is.
+    pub owner: Arc<dyn RangeOwner>,
+}
+
+/// Hears of what happens to a range that was handed out.
+pub trait RangeOwner: Send + Sync {
+    /// The byte at `position` of the file could not be read.
+    fn unreadable(&self, position: u64, error: Arc<io::Error>) -> BoxFuture<'_, ()>;
 }
 
 /// One entry of a directory.

@@ -203,6 +203,22 @@ struct RealFile {
     spawner: Spawner,
 }
 
+/// Up to `len` bytes; fewer only where the file ends.
+fn read(descriptor: &OwnedFd, position: u64, len: usize) -> io::Result<Bytes> {
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        let at = position + bytes.len() as u64;
+        match rustix::io::pread(descriptor, spare_capacity(&mut bytes), at) {
+            Ok(0) => break,
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // A `Vec` may have been given more than it asked for.
+    bytes.truncate(len);
+    Ok(Bytes::from(bytes))
+}
+
 impl File for RealFile {
     fn write_at<'a>(&'a self, position: u64, parts: &'a [Bytes]) -> BoxFuture<'a, io::Result<usize>> {
         Box::pin(async move {
@@ -213,20 +229,12 @@ impl File for RealFile {
     }
 
     fn read_at(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<Bytes>> {
-        Box::pin(async move {
-            let mut bytes = Vec::with_capacity(len);
-            while bytes.len() < len {
-                let at = position + bytes.len() as u64;
-                match rustix::io::pread(&self.descriptor, spare_capacity(&mut bytes), at) {
-                    Ok(0) => break,
-                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            // A `Vec` may have been given more than it asked for.
-            bytes.truncate(len);
-            Ok(Bytes::from(bytes))
-        })
+        Box::pin(async move { read(&self.descriptor, position, len) })
+    }
+
+    fn read_cold(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<Bytes>> {
+        let descriptor = self.descriptor.clone();
+        Box::pin(blocking(&self.spawner, move || read(&descriptor, position, len)))
     }
 
     fn flush(&self) -> BoxFuture<'_, io::Result<()>> {

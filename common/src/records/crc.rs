@@ -13,11 +13,36 @@ pub(super) fn compute(batch: &[u8]) -> u32 {
 
 /// The checksum of a batch in two parts: its header from the attributes on, and what follows the header.
 pub(super) fn compute_parts(header: &[u8], records: &[u8]) -> u32 {
-    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
-    digest.update(header);
-    digest.update(records);
-    // A checksum of 32 bits, handed out as 64.
-    digest.finalize() as u32
+    let mut checksum = Checksum::default();
+    checksum.update(header);
+    checksum.update(records);
+    checksum.finish()
+}
+
+/// The checksum of a batch that is not in memory as a whole.
+pub struct Checksum(crc_fast::Digest);
+
+impl Default for Checksum {
+    fn default() -> Self {
+        Self(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi))
+    }
+}
+
+impl Checksum {
+    /// Where in a batch the first byte lies that counts.
+    pub const STARTS_AT: usize = CHECKSUMMED_AT;
+
+    /// The next bytes, from [`Checksum::STARTS_AT`] on.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// What the header must say ([`super::BatchHeader::crc`]) if these were all the bytes of the batch.
+    #[must_use]
+    pub fn finish(self) -> u32 {
+        // A checksum of 32 bits, handed out as 64.
+        self.0.finalize() as u32
+    }
 }
 
 /// Whether the batch at the start of `bytes` is whole and carries the checksum of its bytes. Says nothing else about it.

@@ -38,7 +38,7 @@ mod witness;
 
 pub use closed_batch::ClosedBatch;
 pub use compression::Compression;
-pub use crc::check_crc;
+pub use crc::{Checksum, check_crc};
 pub use error::{BatchError, RecordFault};
 pub use header::{
     Attributes, BatchHeader, HEADER_SIZE, LENGTH_PREFIX_SIZE, MAGIC, TimestampType, patched_header,

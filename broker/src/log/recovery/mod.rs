@@ -23,6 +23,7 @@ use super::quarantine::Quarantine;
 use super::segment::{Contents, Segment, segment_path};
 use super::sequencer::Sequencer;
 use super::state_file::StateFile;
+use super::verified::Verified;
 use super::{FlushMarks, LogConfig, LogEnvironment, OpenError, Site, StorageError};
 use crate::storage::{File, Files};
 
@@ -74,7 +75,7 @@ impl PartitionLog {
         // Syncs the directory, and so makes the segment's name durable too.
         let state = StateFile::new(start, &LeaderEpochs::default(), Losses::default());
         state.write(files, &site.directory).await.map_err(|error| failed(io::Error::other(error)))?;
-        let active = Arc::new(Segment::new(file, Contents::empty(start)));
+        let active = Arc::new(Segment::new(file, Contents::empty(start), Verified::from(0)));
         let sequencer = Sequencer::new(start, config.producers_max);
         let start = Start {
             segments: vec![active.clone()],
@@ -252,7 +253,7 @@ impl Recovered {
         let sealed = found.len().saturating_sub(1);
         let mut segments = Vec::with_capacity(found.len());
         for (at, (file, scanned)) in found.into_iter().enumerate() {
-            let segment = Segment::new(file, scanned.contents);
+            let segment = Segment::new(file, scanned.contents, Verified::from(0));
             if at < sealed {
                 segment.adopt_index(files, &site.directory).await;
             }

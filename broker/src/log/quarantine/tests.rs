@@ -1,0 +1,174 @@
+//! What stands between rot and a reader.
+
+use std::{path::Path, sync::Arc};
+
+use gapless_common::{error_code::ErrorCode, types::Offset};
+
+use crate::log::recovery::verdict::Boot;
+use crate::log::testing::{
+    PARTITION, Rig, append, append_durably, batch, bytes_of, numbered, numbered_batches, read_all,
+    records_of, segment,
+};
+use crate::log::{Durability, PartitionLog, State, StorageError};
+use crate::storage::write_all_at;
+
+const EIO: i32 = 5;
+const TOO_MANY_OPEN_FILES: i32 = 24;
+
+/// A log of several segments of three batches each, as it is after a start that did not look into them.
+async fn cold() -> (Rig, Arc<PartitionLog>, Vec<i64>) {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    rig.config.segment_bytes = 300;
+    let log = rig.create().await;
+    for sent in &numbered_batches(0, 8, 2) {
+        append_durably(&log, sent).await;
+    }
+    let bases = forget(&log);
+    assert!(bases.len() >= 3, "{bases:?}");
+    (rig, log, bases)
+}
+
+/// Nothing is known of what the log holds any more; where its segments begin.
+fn forget(log: &PartitionLog) -> Vec<i64> {
+    log.with_shared(|shared| {
+        let segments = shared.segments.iter();
+        segments.map(|segment| (segment.verified.forget(), segment.base_offset.0).1).collect()
+    })
+}
+
+async fn flip(rig: &Rig, base: i64, at: usize) {
+    let bytes = rig.segment_bytes(base).await;
+    let flipped = bytes[at] ^ 1 << (at % 8);
+    write_all_at(&*rig.file(&segment(base)).await, at as u64, &[vec![flipped].into()]).await.unwrap();
+}
+
+fn quarantined(log: &PartitionLog) -> (i64, String) {
+    match log.state() {
+        State::Quarantined { at, why } => (at.0, why.to_string()),
+        state => panic!("{state:?}"),
+    }
+}
+
+#[tokio::test]
+async fn no_flipped_bit_of_an_old_segment_is_ever_served() {
+    let (mut rig, log, bases) = cold().await;
+    assert_eq!(read_all(&log, 0).await, numbered(0..16));
+    let base = bases[1];
+    let size = rig.segment_bytes(base).await.len();
+    for at in 0..size {
+        let (log, _) = rig.reopen(Boot::Same).await;
+        forget(&log);
+        flip(&rig, base, at).await;
+        let read = read_all(&log, 0).await;
+        let (quarantined, why) = quarantined(&log);
+        assert!((base..bases[2]).contains(&quarantined), "byte {at} of {size}");
+        assert_eq!(read, numbered(0..quarantined), "byte {at}");
+        assert!(why.contains(&segment(base)) && why.contains("at position "), "byte {at}: {why}");
+        let refused = log.read(Offset(quarantined), 1000, true).await.err().unwrap();
+        assert_eq!(refused.error_code(), ErrorCode::KAFKA_STORAGE_ERROR);
+        assert!(refused.to_string().contains("gapless-broker log repair"), "the way back: {refused}");
+        assert_eq!(
+            append(&log, &batch(None, 0, &["x"])).await.unwrap_err().code,
+            ErrorCode::KAFKA_STORAGE_ERROR
+        );
+        flip(&rig, base, at).await;
+        log.save_quarantine().await;
+        rig.lift_quarantine().await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_found_once_is_refused_after_a_restart_that_does_not_see_it() {
+    let (mut rig, log, bases) = cold().await;
+    flip(&rig, bases[1], 100).await;
+    assert!(read_all(&log, 0).await.len() < 16);
+    let found = quarantined(&log);
+    log.flush_and_close().await.unwrap();
+    flip(&rig, bases[1], 100).await;
+    for boot in [Boot::Same, Boot::Other] {
+        let (log, _) = rig.reopen(boot).await;
+        assert_eq!(quarantined(&log), found);
+        assert_eq!(read_all(&log, 0).await, numbered(0..found.0));
+        assert!(append(&log, &batch(None, 0, &["x"])).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_quarantine_that_could_not_be_saved_is_saved_at_the_stop() {
+    let (rig, log, bases) = cold().await;
+    rig.faults.fill_up_to(0);
+    flip(&rig, bases[1], 100).await;
+    assert!(read_all(&log, 0).await.len() < 16);
+    log.save_quarantine().await;
+    assert!(
+        !String::from_utf8(rig.read_file(&Path::new(PARTITION).join("state.json")).await)
+            .unwrap()
+            .contains("why")
+    );
+    rig.faults.make_room();
+    log.flush_and_close().await.unwrap();
+    assert!(
+        String::from_utf8(rig.read_file(&Path::new(PARTITION).join("state.json")).await)
+            .unwrap()
+            .contains("why")
+    );
+}
+
+#[tokio::test]
+async fn what_the_disk_does_not_give_back_quarantines_and_what_passes_does_not() {
+    let (rig, log, bases) = cold().await;
+    let size = rig.segment_bytes(bases[1]).await.len() as u64;
+    rig.faults.unreadable(size - 1, TOO_MANY_OPEN_FILES);
+    let refused = log.read(Offset(bases[1]), 1000, true).await.err().unwrap();
+    assert_eq!((refused.error_code(), log.state()), (ErrorCode::KAFKA_STORAGE_ERROR, State::Online));
+    rig.faults.readable();
+    assert_eq!(read_all(&log, 0).await, numbered(0..16));
+    forget(&log);
+    rig.faults.unreadable(size - 1, EIO);
+    let refused = log.read(Offset(bases[1]), 1000, true).await.err().unwrap();
+    assert_eq!(refused.error_code(), ErrorCode::KAFKA_STORAGE_ERROR);
+    assert!(quarantined(&log).1.contains("unreadable"), "{}", quarantined(&log).1);
+}
+
+#[tokio::test]
+async fn a_range_that_cannot_be_read_while_it_is_sent_quarantines_the_batch_it_stands_in() {
+    let (_rig, log, bases) = cold().await;
+    let range = log.read(Offset(bases[1]), 1000, true).await.unwrap().unwrap();
+    let first_batch = range.len / 3;
+    let passes = std::io::Error::from_raw_os_error(TOO_MANY_OPEN_FILES);
+    range.owner.unreadable(range.position, passes.into()).await;
+    assert_eq!(log.state(), State::Online);
+    let error = Arc::new(std::io::Error::from_raw_os_error(EIO));
+    range.owner.unreadable(range.position + u64::from(first_batch) + 1, error.clone()).await;
+    assert_eq!(quarantined(&log).0, bases[1] + 2, "the second batch of the range");
+    range.owner.unreadable(range.position + u64::from(first_batch) - 1, error).await;
+    assert_eq!(quarantined(&log).0, bases[1], "the first one now too");
+    let error = log.read(Offset(bases[1]), 1000, true).await.err().unwrap().to_string();
+    assert!(error.contains(&segment(bases[1])), "{error}");
+    assert!(matches!(log.check_writable(), Err(StorageError::Quarantined { .. })));
+}
+
+#[tokio::test]
+async fn one_fetch_waits_for_a_bounded_part_and_the_next_goes_on_behind_it() {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    rig.config.segment_bytes = 10 << 20;
+    let log = rig.create().await;
+    let value = "v".repeat(300 << 10);
+    for _ in 0..8 {
+        append_durably(&log, &batch(None, 0, &[&value])).await;
+    }
+    let whole = log.read(Offset(0), 10 << 20, true).await.unwrap().unwrap().len;
+    forget(&log);
+    let (mut at, mut reads) = (Offset(0), 0);
+    while at < Offset(8) {
+        let range = log.read(at, 10 << 20, true).await.unwrap().unwrap();
+        assert!(range.len <= 1 << 20 && range.len < whole);
+        at = Offset(records_of(bytes_of(range).await).last().unwrap().0 + 1);
+        reads += 1;
+    }
+    assert_eq!(reads, 3);
+    assert_eq!(log.read(Offset(0), 10 << 20, true).await.unwrap().unwrap().len, whole, "once is enough");
+    // One batch is served whatever its size.
+    forget(&log);
+    assert!(log.read(Offset(7), 100, true).await.unwrap().unwrap().len > 300 << 10);
+}
