@@ -13,7 +13,8 @@ use gapless_common::{
     types::Offset,
 };
 
-use super::segment::{Contents, Segment, segment_path};
+use super::contents::Contents;
+use super::segment::{Segment, segment_path};
 use super::sequencer::{Append, BatchFacts, Decision, Sequencer};
 use super::verified::Verified;
 use super::{PartitionLog, Refusal, StorageError};

@@ -6,7 +6,7 @@
 //! and a position in the segment (u32). Big-endian, as everything in the log. Of a sealed segment it describes the whole, of
 //! an active one what was there when it was written.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use gapless_common::{
@@ -24,8 +24,6 @@ const FORMAT_VERSION: u32 = 2;
 const CHECKED_SIZE: usize = 8 + Summary::ENCODED_SIZE + 4;
 const HEADER_SIZE: usize = CHECKED_SIZE + 4;
 const ENTRY_SIZE: usize = 8;
-/// A file larger than this is not ours: the largest segment, with an entry for every 1,024 bytes of it.
-const FILE_SIZE_MAX: u64 = 16 << 20;
 
 /// A batch that begins at `position` in the segment, its first record `relative` offsets after the segment's first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,19 +93,10 @@ impl OffsetIndex {
         }
         Some((summary, index))
     }
-
-    /// What an index file says, if it is whole and of a version that is understood.
-    pub(super) async fn read(file: &dyn File) -> io::Result<Option<(Summary, Self)>> {
-        let size = file.size().await?;
-        if size > FILE_SIZE_MAX {
-            return Ok(None);
-        }
-        let bytes = file.read_at(0, usize::try_from(size).unwrap_or(usize::MAX)).await?;
-        Ok(Self::decode(&bytes))
-    }
 }
 
-fn checksum(header: &[u8], entries: &[u8]) -> u32 {
+/// CRC-32 of an index file: of what stands before the checksum, and of the entries behind it.
+pub(super) fn checksum(header: &[u8], entries: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(header);
     hasher.update(entries);

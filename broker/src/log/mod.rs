@@ -8,15 +8,17 @@
 //! - [`flush_marks`]: what was flushed is noted, so that recovery can tell a torn tail from corruption.
 //! - `read`: ranges of segment files below the high watermark, found through `index` and `walk`, and `verified` by
 //!   `batch_reader` unless this process wrote them.
+//! - `timestamps`: offsets by time, through `time_index`.
 //! - [`recovery`]: what is believed of a log after a crash: evidence is gathered, a pure function judges it.
 //! - `quarantine`, `losses`: corruption that was found, and what of it the operator has accepted.
-//! - `epochs`, `state_file`, `segment`, `summary`, [`error`]: what these need.
+//! - `epochs`, `state_file`, `segment`, `contents`, `summary`, [`error`]: what these need.
 //!
 //! What must never be: an acknowledged batch that is not in the log, a batch in it twice, a byte below the high watermark
 //! that changes, an acknowledgement (under [`Durability::Fsync`]) of what is not on disk.
 
 mod append;
 mod batch_reader;
+mod contents;
 mod epochs;
 pub mod error;
 pub mod flush_marks;
@@ -35,6 +37,8 @@ mod summary;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod time_index;
+mod timestamps;
 mod verified;
 mod walk;
 

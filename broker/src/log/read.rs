@@ -1,19 +1,15 @@
-//! Reading: ranges of segment files below the high watermark, and offsets by timestamp.
+//! Reading: ranges of segment files below the high watermark.
 
 use std::{io, sync::Arc};
 
-use gapless_common::{
-    records::{self, DECOMPRESSED_MAX, TimestampType},
-    seam::BoxFuture,
-    types::Offset,
-};
+use gapless_common::{seam::BoxFuture, types::Offset};
 
 use super::batch_reader::BatchReader;
 use super::partition::Gone;
 use super::segment::Segment;
 use super::walk::{BadBatch, BatchWalk, Expected, Found};
 use super::{PartitionLog, ReadError, StorageError};
-use crate::storage::{FileRange, RangeOwner, read_exact_at};
+use crate::storage::{FileRange, RangeOwner};
 
 /// Bytes that one fetch may have to wait for while they are verified: as many as a client asks for by default, some
 /// milliseconds of a disk.
@@ -54,11 +50,11 @@ impl RangeOwner for Served {
 }
 
 /// What a reader may see, all of one moment.
-struct View {
-    log_start: Offset,
+pub(super) struct View {
+    pub log_start: Offset,
     /// Nothing at or above it is read: the high watermark, or where corruption begins.
-    limit: Offset,
-    segments: Vec<Arc<Segment>>,
+    pub limit: Offset,
+    pub segments: Vec<Arc<Segment>>,
 }
 
 impl PartitionLog {
@@ -207,127 +203,7 @@ impl PartitionLog {
         }
     }
 
-    /// The first record whose timestamp is `timestamp_ms` or later, and its timestamp.
-    ///
-    /// # Errors
-    /// When a batch on the way cannot be read.
-    pub async fn offset_for_timestamp(
-        self: &Arc<Self>,
-        timestamp_ms: i64,
-    ) -> Result<Option<(Offset, i64)>, StorageError> {
-        let view = self.view();
-        for segment in view.segments.iter().filter(|segment| segment.max_timestamp() >= timestamp_ms) {
-            let mut at = view.log_start.max(segment.base_offset);
-            while let Some(found) = self.next_batch(segment, at, view.limit, timestamp_ms).await? {
-                let record = self.first_record(segment, &found, view.log_start, timestamp_ms).await?;
-                if record.is_some() {
-                    return Ok(record);
-                }
-                // The timestamps that mattered lie below the log's start.
-                at = found.header.next_offset();
-            }
-        }
-        Ok(None)
-    }
-
-    /// The record with the largest timestamp, the first of several, and its timestamp.
-    ///
-    /// # Errors
-    /// When a batch on the way cannot be read.
-    pub async fn offset_of_max_timestamp(self: &Arc<Self>) -> Result<Option<(Offset, i64)>, StorageError> {
-        let view = self.view();
-        let mut best: Option<(Arc<Segment>, Found)> = None;
-        for segment in &view.segments {
-            let above = |best: &Option<(Arc<Segment>, Found)>| {
-                best.as_ref().map_or(i64::MIN, |(_, found)| found.header.max_timestamp.saturating_add(1))
-            };
-            if segment.max_timestamp() < above(&best) {
-                continue;
-            }
-            let mut at = view.log_start.max(segment.base_offset);
-            while let Some(found) = self.next_batch(segment, at, view.limit, above(&best)).await? {
-                at = found.header.next_offset();
-                best = Some((segment.clone(), found));
-            }
-        }
-        match best {
-            Some((segment, found)) => {
-                let max = found.header.max_timestamp;
-                self.first_record(&segment, &found, view.log_start, max).await
-            }
-            None => Ok(None),
-        }
-    }
-
-    /// The first batch from `from` on, below `limit`, whose largest timestamp is `timestamp_ms` or later.
-    async fn next_batch(
-        self: &Arc<Self>,
-        segment: &Segment,
-        from: Offset,
-        limit: Offset,
-        timestamp_ms: i64,
-    ) -> Result<Option<Found>, StorageError> {
-        if from >= limit {
-            return Ok(None);
-        }
-        let bad = |bad| self.bad_batch(segment, &bad);
-        let Some((mut found, mut walk)) = segment.find(from, self.leader_epoch).await.map_err(bad)? else {
-            return Ok(None);
-        };
-        loop {
-            if found.header.next_offset() > limit {
-                return Ok(None);
-            }
-            if found.header.max_timestamp >= timestamp_ms {
-                return Ok(Some(found));
-            }
-            // Batches at the limit are not even looked at: they may be half written.
-            if found.header.next_offset() == limit {
-                return Ok(None);
-            }
-            match walk.next().await.map_err(bad)? {
-                Some(next) => found = next,
-                None => return Ok(None),
-            }
-        }
-    }
-
-    /// The first record of a batch, from `log_start` on, whose timestamp is `timestamp_ms` or later.
-    async fn first_record(
-        self: &Arc<Self>,
-        segment: &Segment,
-        found: &Found,
-        log_start: Offset,
-        timestamp_ms: i64,
-    ) -> Result<Option<(Offset, i64)>, StorageError> {
-        let header = &found.header;
-        if header.attributes.timestamp_type() == TimestampType::LogAppend {
-            // All its records have the batch's timestamp.
-            return Ok(Some((header.base_offset.max(log_start), header.max_timestamp)));
-        }
-        let (offset, position) = (header.base_offset, found.position);
-        let bytes = read_exact_at(&*segment.file, position, header.total_size())
-            .await
-            .map_err(|error| self.bad_batch(segment, &BadBatch::unreadable(offset, position, error)))?;
-        if !records::check_crc(&bytes) {
-            let why = "the checksum does not match".to_owned();
-            return Err(self.bad_batch(segment, &BadBatch { offset, position, why, source: None }));
-        }
-        // The bytes are those that were written; so what cannot be read of them is no corruption.
-        let unreadable = |error: records::BatchError| {
-            let step = format!("reading the records of the batch at offset {}", header.base_offset);
-            StorageError::step(step, std::io::Error::other(error))
-        };
-        for record in records::iterate(bytes, DECOMPRESSED_MAX).map_err(unreadable)? {
-            let record = record.map_err(unreadable)?;
-            if record.offset >= log_start && record.timestamp_ms >= timestamp_ms {
-                return Ok(Some((record.offset, record.timestamp_ms)));
-            }
-        }
-        Ok(None)
-    }
-
-    fn view(&self) -> View {
+    pub(super) fn view(&self) -> View {
         self.with_shared(|shared| {
             let at = shared.quarantined.as_ref().map(|found| found.at);
             View {

@@ -14,8 +14,11 @@ use gapless_common::{
     types::{LeaderEpoch, Offset},
 };
 
+use super::INDEX_INTERVAL_BYTES_DEFAULT;
+use super::contents::{Contents, read_index, read_times, relative};
 use super::index::{Entry, OffsetIndex, SegmentIndex};
 use super::summary::Summary;
+use super::time_index::TimeIndex;
 use super::verified::Verified;
 use super::walk::{BadBatch, BatchWalk, Expected, Found};
 use crate::storage::{File, Files, replace_file};
@@ -32,60 +35,15 @@ struct Body {
     /// Of whole batches; the file may be longer while a write is under way.
     summary: Summary,
     index: SegmentIndex,
-}
-
-/// What a segment holds, or its beginning: what is known of it while it is active.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Contents {
-    pub summary: Summary,
-    pub index: OffsetIndex,
-}
-
-impl Contents {
-    /// Of a segment without a batch.
-    pub(super) fn empty(base_offset: Offset) -> Self {
-        Self { summary: Summary::empty(base_offset), index: OffsetIndex::default() }
-    }
-
-    /// A batch stands behind the last one.
-    pub(super) fn add(&mut self, header: &BatchHeader, index_interval: u64) {
-        self.index.appended(relative(self.summary.base_offset, header), self.summary.size, index_interval);
-        self.summary.add(header);
-    }
-
-    /// Writes the index file, in place of an older one. When this returns it is durable; after an error the older one
-    /// is there, or none.
-    ///
-    /// # Errors
-    /// When any step fails.
-    pub(super) async fn write(&self, files: &dyn Files, directory: &Path) -> io::Result<Arc<dyn File>> {
-        let path = directory.join(Segment::index_name(self.summary.base_offset));
-        replace_file(files, &path, self.index.encode(&self.summary)).await
-    }
-
-    /// What the index file says of the beginning of an active segment, if that is there: whoever goes on behind it need
-    /// not read it again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "recovery starts from what it gives"))]
-    pub(super) async fn of_beginning(
-        files: &dyn Files,
-        directory: &Path,
-        base_offset: Offset,
-        log: &dyn File,
-    ) -> io::Result<Option<Self>> {
-        let Some((_, contents)) = read_index(files, directory, base_offset).await? else { return Ok(None) };
-        Ok(contents.summary.agrees_with(log).await.then_some(contents))
-    }
-}
-
-fn relative(base_offset: Offset, header: &BatchHeader) -> u64 {
-    u64::try_from(header.base_offset.0 - base_offset.0).unwrap_or(u64::MAX)
+    /// `None`: in its file.
+    times: Option<TimeIndex>,
 }
 
 impl Segment {
     /// What the file holds up to its end, or will hold, and how much of it this process vouches for.
     pub(super) fn new(file: Arc<dyn File>, contents: Contents, verified: Verified) -> Self {
-        let Contents { summary, index } = contents;
-        let body = Body { summary, index: SegmentIndex::Memory(index) };
+        let Contents { summary, index, times } = contents;
+        let body = Body { summary, index: SegmentIndex::Memory(index), times: Some(times) };
         Self { base_offset: summary.base_offset, file, verified, body: Mutex::new(body) }
     }
 
@@ -102,7 +60,7 @@ impl Segment {
     ) -> io::Result<Option<(Self, Summary)>> {
         let file = files.open(&segment_path(directory, base_offset)).await?;
         let size = file.size().await?;
-        let Some((index_file, Contents { summary, index })) =
+        let Some((index_file, summary, index)) =
             read_index(files, directory, base_offset).await.unwrap_or(None)
         else {
             return Ok(None);
@@ -111,7 +69,7 @@ impl Segment {
         if !fits && !is_on(SeededBug::TrustCorruptIndex) {
             return Ok(None);
         }
-        let body = Body { summary, index: SegmentIndex::in_file(index_file, &index) };
+        let body = Body { summary, index: SegmentIndex::in_file(index_file, &index), times: None };
         let verified = Verified::nothing();
         Ok(Some((Self { base_offset, file, verified, body: Mutex::new(body) }, summary)))
     }
@@ -135,6 +93,10 @@ impl Segment {
 
     pub(super) fn index_name(base_offset: Offset) -> String {
         format!("{:020}.index", base_offset.0)
+    }
+
+    pub(super) fn time_index_name(base_offset: Offset) -> String {
+        format!("{:020}.timeindex", base_offset.0)
     }
 
     /// Bytes of whole batches.
@@ -161,46 +123,109 @@ impl Segment {
     /// A batch has been written at the end.
     pub(super) fn appended(&self, header: &BatchHeader, index_interval: u64) {
         let mut body = self.body();
-        let (relative, position) = (relative(self.base_offset, header), body.summary.size);
-        if let SegmentIndex::Memory(index) = &mut body.index {
-            index.appended(relative, position, index_interval);
+        let Body { summary, index, times } = &mut *body;
+        let relative = relative(self.base_offset, header);
+        if let SegmentIndex::Memory(index) = index {
+            index.appended(relative, summary.size, index_interval);
         }
-        body.summary.add(header);
+        if let Some(times) = times {
+            times.appended(summary, header.max_timestamp, relative, index_interval);
+        }
+        summary.add(header);
     }
 
-    /// What is known of an active segment as it is now; `None` of a sealed one whose index lies in its file. Written
+    /// What is known of an active segment as it is now; `None` of a sealed one whose indexes lie in files. Written
     /// ([`Contents::write`]) once all of it is flushed, it spares the next start from reading the segment up to here.
     pub(super) fn contents(&self) -> Option<Contents> {
         let body = self.body();
-        match &body.index {
-            SegmentIndex::Memory(index) => Some(Contents { summary: body.summary, index: index.clone() }),
-            SegmentIndex::File { .. } => None,
+        match (&body.index, &body.times) {
+            (SegmentIndex::Memory(index), Some(times)) => {
+                Some(Contents { summary: body.summary, index: index.clone(), times: times.clone() })
+            }
+            _ => None,
         }
     }
 
-    /// Nothing is appended any more, and all is flushed: the index goes to its file. It is a hint, so failing is no loss;
-    /// it stays in memory then.
+    /// Nothing is appended any more, and all is flushed: the indexes go to their files. They are hints, so failing is no
+    /// loss; they stay in memory then.
     pub(super) async fn seal(&self, files: &dyn Files, directory: &Path) {
         let Some(contents) = self.contents() else { return };
         match contents.write(files, directory).await {
-            Ok(file) => self.body().index = SegmentIndex::in_file(file, &contents.index),
-            Err(error) => {
-                let path = directory.join(Self::index_name(self.base_offset));
-                tracing::warn!("{} was not written and stays in memory: {error}", path.display());
-            }
+            Ok(file) => self.indexes_are_in_files(file, &contents.index),
+            Err(error) => tracing::warn!(
+                "the indexes of {} were not written and stay in memory: {error}",
+                segment_path(directory, self.base_offset).display()
+            ),
         }
     }
 
-    /// A sealed segment was recovered: its index file is taken over if it says what the log says, and written again
+    /// A sealed segment was recovered: its index files are taken over if they say what the log says, and written again
     /// otherwise.
     pub(super) async fn adopt_index(&self, files: &dyn Files, directory: &Path) {
         let Some(rebuilt) = self.contents() else { return };
-        match read_index(files, directory, self.base_offset).await {
-            Ok(Some((file, stored))) if stored == rebuilt => {
-                self.body().index = SegmentIndex::in_file(file, &rebuilt.index);
-            }
-            _ => self.seal(files, directory).await,
+        let index = read_index(files, directory, self.base_offset).await;
+        let times = read_times(files, directory, &rebuilt.summary).await;
+        if let (Ok(Some((file, summary, index))), Ok(Some(times))) = (index, times)
+            && rebuilt == (Contents { summary, index, times })
+        {
+            self.indexes_are_in_files(file, &rebuilt.index);
+        } else {
+            self.seal(files, directory).await;
         }
+    }
+
+    fn indexes_are_in_files(&self, file: Arc<dyn File>, index: &OffsetIndex) {
+        let mut body = self.body();
+        body.index = SegmentIndex::in_file(file, index);
+        body.times = None;
+    }
+
+    /// An offset before which every record of the segment is older than `timestamp`.
+    ///
+    /// # Errors
+    /// There is no time index that can be believed, and the log, which is read for a new one, is bad.
+    pub(super) async fn start_for(
+        &self,
+        timestamp: i64,
+        files: &dyn Files,
+        directory: &Path,
+        epoch_max: LeaderEpoch,
+    ) -> Result<Offset, BadBatch> {
+        let after = |times: &TimeIndex| self.base_offset.plus(i64::from(times.start_for(timestamp)));
+        let summary = {
+            let body = self.body();
+            if let Some(times) = &body.times {
+                return Ok(after(times));
+            }
+            body.summary
+        };
+        if let Ok(Some(times)) = read_times(files, directory, &summary).await {
+            return Ok(after(&times));
+        }
+        let mut rebuilt = Contents::empty(self.base_offset);
+        let expected = Expected { offset: self.base_offset, epoch: LeaderEpoch(0), epoch_max };
+        let mut walk = BatchWalk::new(self.file.clone(), 0, summary.size, expected);
+        while let Some(found) = walk.next().await? {
+            rebuilt.add(&found.header, INDEX_INTERVAL_BYTES_DEFAULT);
+        }
+        let path = directory.join(Self::time_index_name(self.base_offset));
+        let start = after(&rebuilt.times);
+        match replace_file(files, &path, rebuilt.times.encode(&summary)).await {
+            Ok(_) => tracing::info!("{} was missing or damaged; it is rebuilt", path.display()),
+            Err(error) => {
+                tracing::warn!("{} was not written and stays in memory: {error}", path.display());
+                self.body().times = Some(rebuilt.times);
+            }
+        }
+        Ok(start)
+    }
+
+    /// The largest timestamp of the records before some offset up to `limit`, and that offset. `None` when the index in
+    /// memory tells of none.
+    pub(super) fn max_timestamp_before(&self, limit: Offset) -> Option<(i64, Offset)> {
+        let relative = u64::try_from(limit.0.saturating_sub(self.base_offset.0)).unwrap_or(0);
+        let (timestamp, relative) = self.body().times.as_ref()?.floor(relative)?;
+        Some((timestamp, self.base_offset.plus(i64::from(relative))))
     }
 
     /// A walk whose first batch holds `offset`, and that batch. `None` when there is none up to `end`, a position where a
@@ -276,22 +301,6 @@ impl File for NoFile {
     fn size(&self) -> BoxFuture<'_, io::Result<u64>> {
         Box::pin(async { Err(gone()) })
     }
-}
-
-/// The index file of a segment and what it says; `None` if there is none that is whole.
-async fn read_index(
-    files: &dyn Files,
-    directory: &Path,
-    base_offset: Offset,
-) -> io::Result<Option<(Arc<dyn File>, Contents)>> {
-    let file = match files.open(&directory.join(Segment::index_name(base_offset))).await {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    };
-    let found = OffsetIndex::read(&*file).await?;
-    Ok(found
-        .filter(|(summary, _)| summary.base_offset == base_offset)
-        .map(|(summary, index)| (file, Contents { summary, index })))
 }
 
 /// Where a segment's file is.

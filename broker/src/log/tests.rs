@@ -384,47 +384,6 @@ async fn a_new_segment_that_cannot_be_created_refuses_the_batch_until_there_is_r
 }
 
 #[tokio::test]
-async fn timestamps_are_found_in_batches_and_records() {
-    let mut rig = Rig::new(Durability::Fsync).await;
-    rig.config.segment_bytes = 400;
-    let log = rig.create().await;
-    assert_eq!(log.offset_for_timestamp(0).await.unwrap(), None);
-    assert_eq!(log.offset_of_max_timestamp().await.unwrap(), None);
-    // Out of order, as clients send them; each batch has three records, a millisecond apart.
-    for (first, compression) in [
-        (100, Compression::None),
-        (500, Compression::Gzip),
-        (200, Compression::Zstd),
-        (900, Compression::Lz4),
-        (300, Compression::Snappy),
-        (900, Compression::None),
-        (400, Compression::None),
-    ] {
-        append_durably(&log, &compressed(None, first, &["a", "b", "c"], compression)).await;
-    }
-    assert!(log.segment_count() > 1);
-    for (timestamp, expected) in [
-        (0, Some((0, 100))),
-        (100, Some((0, 100))),
-        (101, Some((1, 101))),
-        (103, Some((3, 500))),
-        (502, Some((5, 502))),
-        (503, Some((9, 900))),
-        (902, Some((11, 902))),
-        (903, None),
-    ] {
-        let found = log.offset_for_timestamp(timestamp).await.unwrap();
-        assert_eq!(found, expected.map(|(offset, at)| (Offset(offset), at)), "{timestamp}");
-    }
-    assert_eq!(log.offset_of_max_timestamp().await.unwrap(), Some((Offset(11), 902)));
-    Faults::set(&rig.faults.flush_held, true);
-    append(&log, &batch(None, 5000, &["unseen"])).await.unwrap();
-    assert_eq!(log.offset_for_timestamp(903).await.unwrap(), None, "only below the watermark");
-    assert_eq!(log.offset_of_max_timestamp().await.unwrap(), Some((Offset(11), 902)));
-    rig.faults.release_flushes();
-}
-
-#[tokio::test]
 async fn watchers_hear_of_the_next_change_once_and_are_swept_out() {
     let rig = Rig::new(Durability::Os).await;
     let log = rig.create().await;

@@ -10,9 +10,9 @@ use gapless_common::{
 
 use super::verdict::{Bad, BadKind, Boot, Differs, Mark, SegmentEvidence};
 use crate::log::append::append_time_of;
+use crate::log::contents::Contents;
 use crate::log::epochs::LeaderEpochs;
 use crate::log::losses::Losses;
-use crate::log::segment::Contents;
 use crate::log::sequencer::{BatchFacts, Sequencer};
 use crate::log::summary::Summary;
 use crate::log::walk::Expected;
