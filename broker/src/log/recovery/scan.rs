@@ -119,7 +119,8 @@ impl Replay {
         contents.add(header, index_interval);
         if let Some(mark) = self.mark
             && mark.base_offset == contents.summary.base_offset
-            && (position..contents.summary.size).contains(&(mark.size.saturating_sub(1)))
+            && position < mark.size
+            && mark.size <= contents.summary.size
             && !contents.summary.ends_as(&mark)
         {
             self.differs = Some(Differs { at: header.base_offset, position });

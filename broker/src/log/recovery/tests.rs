@@ -493,6 +493,25 @@ async fn above_the_flush_mark_a_tail_is_torn_and_only_it_is_written_again() {
     }
 }
 
+/// Recovery marks the empty segment that it finds behind a roll; what comes into it afterwards is not what the mark is of.
+#[tokio::test]
+async fn a_mark_of_an_empty_segment_says_nothing_of_its_first_batch() {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    drop(rig.create().await);
+    let key = Rig::site().mark_key();
+    let (log, _) = rig.reopen(Boot::Same).await;
+    while rig.marks.of(key).is_none() {
+        tokio::task::yield_now().await;
+        rig.marks = crate::log::FlushMarks::read(&rig.plain()).await;
+    }
+    assert_eq!(rig.marks.of(key).map(|mark| mark.size), Some(0));
+    append_durably(&log, &numbered_batches(0, 1, 2)[0]).await;
+    for boot in BOOTS {
+        let (log, _) = rig.reopen(boot).await;
+        assert_eq!((log.state(), log.high_watermark()), (State::Online, Offset(2)), "{boot:?}");
+    }
+}
+
 #[tokio::test]
 async fn another_batch_where_the_mark_is_quarantines() {
     let (mut rig, _, bytes) = filled(3).await;
