@@ -22,6 +22,7 @@ use crate::{
 pub struct BrokerBuilder {
     flags: Vec<String>,
     data_dir: Option<PathBuf>,
+    descriptors: Option<u32>,
 }
 
 impl BrokerBuilder {
@@ -40,11 +41,29 @@ impl BrokerBuilder {
         self
     }
 
+    /// Lets it open no more than so many files and connections, as `ulimit -n` does.
+    #[must_use]
+    pub fn descriptors(mut self, max: u32) -> Self {
+        self.descriptors = Some(max);
+        self
+    }
+
     /// Starts it and waits until it is ready.
     ///
     /// # Panics
     /// If it does not get ready.
     pub fn start(self) -> Broker {
+        self.try_start().unwrap_or_else(|ended| panic!("the broker did not get ready: {ended:?}"))
+    }
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// How it ended instead.
+    ///
+    /// # Panics
+    /// If it does neither.
+    pub fn try_start(self) -> Result<Broker, Ended> {
         let temp = TempDir::with_prefix("gapless-test-").expect("a temporary directory can be made");
         let data_dir = self.data_dir.clone().unwrap_or_else(|| temp.path().join("data"));
         let has = |flag: &str| self.flags.iter().any(|have| have == flag);
@@ -55,8 +74,10 @@ impl BrokerBuilder {
                 flags.extend([flag.to_owned(), format!("127.0.0.1:{}", free_port())]);
             }
         }
-        let (process, ready) = launch(&flags, &data_dir);
-        Broker { flags, data_dir, _temp: temp, process: Some(process), ready, logged: String::new() }
+        let limits = self.descriptors;
+        let (process, ready) = launch(&flags, &data_dir, limits)?;
+        let logged = String::new();
+        Ok(Broker { flags, data_dir, limits, _temp: temp, process: Some(process), ready, logged })
     }
 
     /// Starts it and waits for its end: for starts that cannot work.
@@ -73,7 +94,7 @@ impl BrokerBuilder {
                 flags.extend([flag.to_owned(), "127.0.0.1:0".to_owned()]);
             }
         }
-        Process::start("gapless-broker", &mut command(&flags, &data_dir)).end()
+        Process::start("gapless-broker", &mut command(&flags, &data_dir, self.descriptors)).end()
     }
 }
 
@@ -81,6 +102,7 @@ impl BrokerBuilder {
 pub struct Broker {
     flags: Vec<String>,
     data_dir: PathBuf,
+    limits: Option<u32>,
     _temp: TempDir,
     process: Option<Process>,
     ready: Ready,
@@ -114,8 +136,16 @@ impl Ready {
     }
 }
 
-fn command(flags: &[String], data_dir: &Path) -> Command {
-    let mut command = Command::new(binaries::path("gapless-broker"));
+fn command(flags: &[String], data_dir: &Path, descriptors: Option<u32>) -> Command {
+    let program = binaries::path("gapless-broker");
+    let mut command = match descriptors {
+        None => Command::new(program),
+        Some(max) => {
+            let mut shell = Command::new("sh");
+            shell.arg("-c").arg(format!("ulimit -n {max} && exec \"$0\" \"$@\"")).arg(program);
+            shell
+        }
+    };
     command.args(flags).arg("--data-dir").arg(data_dir);
     clean_environment(&mut command);
     command
@@ -130,10 +160,8 @@ pub fn clean_environment(command: &mut Command) {
     }
 }
 
-fn launch(flags: &[String], data_dir: &Path) -> (Process, Ready) {
-    let mut process = Process::start("gapless-broker", &mut command(flags, data_dir));
-    let ready = process.line("ready line", Ready::parse);
-    (process, ready)
+fn launch(flags: &[String], data_dir: &Path, descriptors: Option<u32>) -> Result<(Process, Ready), Ended> {
+    Process::start("gapless-broker", &mut command(flags, data_dir, descriptors)).line_or_end(Ready::parse)
 }
 
 impl Broker {
@@ -147,7 +175,7 @@ impl Broker {
 
     /// A broker to be.
     pub fn builder() -> BrokerBuilder {
-        BrokerBuilder { flags: Vec::new(), data_dir: None }
+        BrokerBuilder { flags: Vec::new(), data_dir: None, descriptors: None }
     }
 
     /// `HOST:PORT` of the first Kafka listener.
@@ -226,7 +254,8 @@ impl Broker {
     /// If it does not get ready again, or says another address than before.
     pub fn restart(&mut self) {
         self.kill();
-        let (process, ready) = launch(&self.flags, &self.data_dir);
+        let (process, ready) = launch(&self.flags, &self.data_dir, self.limits)
+            .unwrap_or_else(|ended| panic!("the broker did not get ready again: {ended:?}"));
         self.process = Some(process);
         if !self.flags.iter().any(|flag| flag.ends_with(":0")) {
             assert_eq!(ready, self.ready, "the same flags give the same addresses");

@@ -7,6 +7,7 @@
 //! - [`raw`], [`batch`], [`requests`]: requests made by hand, right and wrong ones, on a bare socket.
 //! - [`proxy`]: a connection that is cut, swallowed, held back or thinned out, frame by frame.
 //! - [`load`] and [`oracle`]: numbered records sent while the broker dies, and the check of what is there afterwards.
+//! - [`mounts`]: a small file system of its own, where the user may mount one.
 //! - [`exposition`] and [`http`]: metrics read as Prometheus would read them.
 //! - [`monitoring`]: the catalogue, the dashboards and the alert rules of `grafana/`.
 //! - [`wait`]: waiting for conditions; no test passes or fails by a clock.
@@ -22,6 +23,7 @@ pub mod http;
 pub mod librdkafka;
 pub mod load;
 pub mod monitoring;
+pub mod mounts;
 pub mod oracle;
 pub mod ports;
 pub mod process;

@@ -83,6 +83,20 @@ impl Process {
         }
     }
 
+    /// As [`Process::line`], but gives how the program ended if it does so before.
+    ///
+    /// # Errors
+    /// How it ended.
+    ///
+    /// # Panics
+    /// If it neither prints such a line nor ends within [`LIMIT`].
+    pub fn line_or_end<T>(self, wanted: impl Fn(&str) -> Option<T>) -> Result<(Self, T), Ended> {
+        match self.stdout.line(LIMIT, &wanted) {
+            Ok(value) => Ok((self, value)),
+            Err(_) => Err(self.end()),
+        }
+    }
+
     /// What was written to standard output so far.
     pub fn stdout(&self) -> String {
         self.stdout.text()

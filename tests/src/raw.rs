@@ -199,6 +199,18 @@ impl RawClient {
     /// # Panics
     /// If the broker answers with an error.
     pub fn fetch(&mut self, topic: &str, partition: i32, offset: i64) -> (i64, Bytes) {
+        self.try_fetch(topic, partition, offset)
+            .unwrap_or_else(|code| panic!("fetch of {topic}-{partition} at {offset}: {code:?}"))
+    }
+
+    /// As [`RawClient::fetch`].
+    ///
+    /// # Errors
+    /// The partition's error.
+    ///
+    /// # Panics
+    /// If there is no answer for the partition.
+    pub fn try_fetch(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(i64, Bytes), ErrorCode> {
         let wanted = FetchPartition {
             partition,
             fetch_offset: offset,
@@ -212,12 +224,14 @@ impl RawClient {
         assert_eq!(response.error_code, ErrorCode::NONE);
         let mut topic = response.responses.pop().expect("an answer for the topic");
         let partition = topic.partitions.pop().expect("an answer for the partition");
-        assert_eq!(partition.error_code, ErrorCode::NONE, "fetch at {offset}");
+        if partition.error_code != ErrorCode::NONE {
+            return Err(partition.error_code);
+        }
         let records = match partition.records {
             Some(RecordData::Memory(bytes)) => bytes,
             _ => Bytes::new(),
         };
-        (partition.high_watermark, records)
+        Ok((partition.high_watermark, records))
     }
 
     /// The offset that ListOffsets gives for a timestamp (−1: the end, −2: the start).

@@ -5,6 +5,7 @@ use gapless_common::error_code::ErrorCode;
 use gapless_tests::{
     batch::{Stamp, altered, batch},
     broker::Broker,
+    librdkafka,
     raw::RawClient,
 };
 
@@ -205,22 +206,35 @@ fn sequences_wrap_from_2147483647_to_0_between_batches_and_inside_one() {
 }
 
 #[test]
-fn records_of_years_ago_are_remembered_like_any_other() {
+fn records_of_years_ago_or_ahead_are_remembered_like_any_other() {
     // Apache Kafka 4.4 counts a producer's age by its records' timestamps, and appends such a repeat a second time.
+    const YEAR_MS: i64 = 31_557_600_000;
     let mut broker = Broker::start();
-    let mut client = RawClient::connect(broker.address());
-    client.create_topic("numbers");
-    let (id, epoch) = client.init_producer_id();
-    let old = altered(&batch(&[b"of 2015"], Some(Stamp { id, epoch, sequence: 0 })), |header| {
-        header.base_timestamp = 1_420_070_400_000;
-        header.max_timestamp = header.base_timestamp;
-    });
-    assert_eq!(client.produce("numbers", 0, old.clone()).base_offset, 0);
-    broker.restart();
-    let mut client = RawClient::connect(broker.address());
-    let again = client.produce("numbers", 0, old);
-    assert_eq!((again.error_code, again.base_offset), (ErrorCode::NONE, 0));
-    assert_eq!(client.end_offset("numbers", 0), 1);
+    let any_time = [("message.timestamp.after.max.ms", "9223372036854775807")];
+    librdkafka::create_topic(broker.address(), "numbers", 1, &any_time);
+    let mut sent = Vec::new();
+    // Of 1971, 2015 and 2225.
+    for (offset, years) in [(0, 1), (1, 45), (2, 255)] {
+        let mut client = RawClient::connect(broker.address());
+        let (id, epoch) = client.init_producer_id();
+        let bytes =
+            altered(&batch(&[b"of another time"], Some(Stamp { id, epoch, sequence: 0 })), |header| {
+                header.base_timestamp = years * YEAR_MS;
+                header.max_timestamp = header.base_timestamp;
+            });
+        let answer = client.produce("numbers", 0, bytes.clone());
+        assert_eq!((answer.error_code, answer.base_offset), (ErrorCode::NONE, offset));
+        sent.push((offset, bytes));
+    }
+    for _ in 0..2 {
+        broker.restart();
+        let mut client = RawClient::connect(broker.address());
+        for (offset, bytes) in &sent {
+            let again = client.produce("numbers", 0, bytes.clone());
+            assert_eq!((again.error_code, again.base_offset), (ErrorCode::NONE, *offset));
+        }
+        assert_eq!(client.end_offset("numbers", 0), 3);
+    }
 }
 
 #[test]
