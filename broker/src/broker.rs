@@ -20,6 +20,7 @@ use crate::{
     open_connections::OpenConnections,
     rate_limited_log::RateLimitedLog,
     request_memory::MemoryBudget,
+    scrub,
     shared::{Endpoint, Shared, Vitals},
     stage::StageSetter,
     storage::{Files, LockGuard, group_flush::DiskFlush, small_file::SmallFileError},
@@ -176,6 +177,7 @@ impl Broker {
             tasks.0.push(seams.spawner.spawn(listener::accept(Arc::clone(&shared), listener, endpoint)));
         }
         tasks.0.push(seams.spawner.spawn(keep_house(Arc::clone(&shared))));
+        tasks.0.push(seams.spawner.spawn(scrub::run(Arc::clone(&shared))));
         shared.catalogue.empty_trash();
         shared.metrics.ready.set(1.0);
         vitals.now_running(&shared);

@@ -91,6 +91,10 @@ pub struct Args {
           value_parser = parse_message_bytes, help_heading = "Log")]
     max_message_bytes: u32,
 
+    /// Bytes a second at which what is stored is read and compared with its checksums; 0: never.
+    #[arg(long, env = "GAPLESS_SCRUB_RATE", value_name = "SIZE", default_value = "4MiB", value_parser = parse_rate, help_heading = "Log")]
+    scrub_rate: u64,
+
     /// How long the sequences of a silent producer are remembered.
     #[arg(long, env = "GAPLESS_PRODUCER_ID_EXPIRATION", value_name = "DURATION", default_value = "24h", value_parser = parse_duration, help_heading = "Log")]
     producer_id_expiration: Duration,
@@ -183,6 +187,10 @@ fn parse_frame_bytes(text: &str) -> Result<usize, String> {
     parse_sized(text, 1 << 20, i32::MAX as u64)
 }
 
+fn parse_rate(text: &str) -> Result<u64, String> {
+    parse_sized(text, 0, 1 << 40)
+}
+
 fn parse_memory_bytes(text: &str) -> Result<usize, String> {
     parse_sized(text, 2 << 20, 1 << 40)
 }
@@ -244,6 +252,7 @@ impl Args {
             max_message_bytes: self.max_message_bytes,
             producer_id_expiration_ms: i64::try_from(self.producer_id_expiration.as_millis())
                 .unwrap_or(i64::MAX),
+            scrub_bytes_per_second: self.scrub_rate,
             max_connections: self.max_connections as usize,
             max_request_bytes: self.max_request_bytes,
             max_inflight_bytes: self.max_inflight_bytes,

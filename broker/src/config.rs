@@ -14,6 +14,8 @@ pub const TIMESTAMP_AFTER_MAX_MS_DEFAULT: i64 = 3_600_000;
 pub const PRODUCER_ID_EXPIRATION_MS_DEFAULT: i64 = 86_400_000;
 /// Well below what clients go on sending again for (two minutes by default), so that only a slip is refused.
 pub const PRODUCER_ID_EXPIRATION_MS_MIN: i64 = 60_000;
+/// A hundredth of what a disk does: a terabyte in three days.
+pub const SCRUB_BYTES_PER_SECOND_DEFAULT: u64 = 4 << 20;
 /// Partitions of one topic. A request for more is most likely a slip.
 pub const PARTITIONS_PER_TOPIC_MAX: i32 = 10_000;
 /// Partitions of all topics together: each holds a few file descriptors and some kilobytes.
@@ -57,6 +59,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// Memory of all requests under way.
     pub max_inflight_bytes: usize,
+    /// Bytes a second that the scrub reads; 0: there is none.
+    pub scrub_bytes_per_second: u64,
     /// A connection silent for so long is closed.
     pub idle_timeout: Duration,
     /// A frame begun must be finished, and a response must make progress, within it.
@@ -85,6 +89,7 @@ impl Default for Config {
             max_connections: 10_000,
             max_request_bytes: 64 << 20,
             max_inflight_bytes: 128 << 20,
+            scrub_bytes_per_second: SCRUB_BYTES_PER_SECOND_DEFAULT,
             idle_timeout: Duration::from_secs(600),
             frame_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(10),

@@ -7,6 +7,7 @@
 //! - [`topics`]: which topics exist, and what the broker knows of itself.
 //! - [`log`]: the partition log: sequencer, segments, group commit, high watermark, recovery.
 //! - [`storage`]: the files seam, below which there is only the disk.
+//! - `scrub`: looks for rot in what nobody reads.
 //! - [`http`], [`scrape`], [`metrics`]: what operators see; [`rate_limited_log`]: what strangers can make them see.
 //! - [`stage`]: how far a stop has come, told to everything that runs.
 //!
@@ -25,6 +26,7 @@ pub mod open_connections;
 pub mod rate_limited_log;
 pub mod request_memory;
 pub mod scrape;
+mod scrub;
 pub mod shared;
 pub mod stage;
 pub mod storage;

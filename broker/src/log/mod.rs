@@ -10,7 +10,7 @@
 //!   `batch_reader` unless this process wrote them.
 //! - `timestamps`: offsets by time, through `time_index`.
 //! - [`recovery`]: what is believed of a log after a crash: evidence is gathered, a pure function judges it.
-//! - `quarantine`, `losses`: corruption that was found, and what of it the operator has accepted.
+//! - `quarantine`, `losses`, `scrub`: corruption that was found, what of it the operator has accepted, and looking for it.
 //! - `epochs`, `state_file`, `segment`, `contents`, `summary`, [`error`]: what these need.
 //!
 //! What must never be: an acknowledged batch that is not in the log, a batch in it twice, a byte below the high watermark
@@ -29,6 +29,7 @@ mod partition;
 mod quarantine;
 mod read;
 pub mod recovery;
+mod scrub;
 mod segment;
 pub mod sequencer;
 mod state_file;
@@ -56,6 +57,7 @@ pub use flusher::{FlushObserver, Flusher};
 pub use losses::{Loss, Losses};
 pub use partition::{PartitionLog, State};
 pub use recovery::{Prior, RecoveryReport, verdict::Boot};
+pub use scrub::Scrubbed;
 
 use crate::storage::Files;
 

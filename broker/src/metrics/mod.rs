@@ -91,6 +91,8 @@ pub struct BrokerMetrics {
     pub(crate) flush_duration: Histogram,
     pub(crate) flush_batches: Histogram,
     pub(crate) flush_errors: Counter,
+    pub(crate) scrubbed_bytes: Counter,
+    pub(crate) scrub_corrupt_batches: Counter,
     pub(crate) recovery_truncated_bytes: Gauge,
     pub(crate) ready: Gauge,
     pub(crate) connections: Gauge,

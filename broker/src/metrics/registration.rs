@@ -15,7 +15,7 @@ pub(super) struct Registered {
     request_errors: BTreeMap<(ApiKey, ErrorCode), Counter>,
     refused: BTreeMap<RefusedReason, Counter>,
     connections_refused: BTreeMap<ConnectionRefused, Counter>,
-    counters: [Counter; 6],
+    counters: [Counter; 8],
     flush: (Histogram, Histogram),
     gauges: [Gauge; 4],
     scraped: ScrapedGauges,
@@ -139,6 +139,16 @@ impl Registered {
                     Unit::Count,
                     "Flushes that failed; each takes a partition offline",
                 ),
+                counter(
+                    "gapless_broker_scrubbed_bytes_total",
+                    Unit::Bytes,
+                    "Bytes of logs compared with their checksums by the scrub",
+                ),
+                counter(
+                    "gapless_broker_scrub_corrupt_batches_total",
+                    Unit::Count,
+                    "Batches that the scrub found corrupt or unreadable; each quarantines its partition",
+                ),
             ],
             flush: (
                 histogram(
@@ -221,6 +231,8 @@ impl Registered {
             fetched_bytes,
             batches_duplicate,
             flush_errors,
+            scrubbed_bytes,
+            scrub_corrupt_batches,
         ] = self.counters;
         let [recovery_truncated_bytes, ready, connections, requests_in_flight] = self.gauges;
         let (flush_duration, flush_batches) = self.flush;
@@ -237,6 +249,8 @@ impl Registered {
             flush_duration,
             flush_batches,
             flush_errors,
+            scrubbed_bytes,
+            scrub_corrupt_batches,
             recovery_truncated_bytes,
             ready,
             connections,

@@ -87,6 +87,12 @@ pub trait File: Send + Sync + 'static {
         self.read_at(position, len)
     }
 
+    /// Where that is possible, the next read of this part asks the disk and not the page cache. What is not yet on disk is
+    /// not lost by it.
+    fn forget_cached(&self, position: u64, len: u64) {
+        let _ = (position, len);
+    }
+
     /// Makes data and size durable (fdatasync). After an error nothing is known of what was written since the last
     /// success, and a later success proves nothing about it.
     fn flush(&self) -> BoxFuture<'_, io::Result<()>>;

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    num::NonZeroU64,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use gapless_common::seam::{BoxFuture, Spawner};
 use rustix::buffer::spare_capacity;
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{Advice, FlockOperation, Mode, OFlags};
 use rustix::io::retry_on_intr;
 
 use super::{DirEntry, File, Files, LockGuard, Space, WholeSync};
@@ -235,6 +236,11 @@ impl File for RealFile {
     fn read_cold(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<Bytes>> {
         let descriptor = self.descriptor.clone();
         Box::pin(blocking(&self.spawner, move || read(&descriptor, position, len)))
+    }
+
+    fn forget_cached(&self, position: u64, len: u64) {
+        // Advice: where it is not taken, the read that follows is answered from memory.
+        let _ = rustix::fs::fadvise(&self.descriptor, position, NonZeroU64::new(len), Advice::DontNeed);
     }
 
     fn flush(&self) -> BoxFuture<'_, io::Result<()>> {
