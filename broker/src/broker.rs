@@ -191,6 +191,12 @@ impl Broker {
         &self.kafka
     }
 
+    /// The topics and their logs, for who embeds a broker and has no use for a client.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.shared.catalogue
+    }
+
     /// Where metrics and health are served.
     #[must_use]
     pub fn http_address(&self) -> Option<SocketAddr> {

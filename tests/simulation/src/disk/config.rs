@@ -55,6 +55,10 @@ pub struct DiskFaults {
     pub name_errors_per_mille: u32,
     /// Flushes of which one sector goes to a wrong place, unnoticed.
     pub misdirected_per_mille: u32,
+    /// Flushes succeed and write nothing.
+    pub flushes_lie: bool,
+    /// Syncs of directories succeed and write nothing.
+    pub dir_syncs_lie: bool,
     /// Every operation takes 0 to so many milliseconds longer.
     pub slow_ms: u64,
     /// Only files whose path has this in it are meant (by all but `room` and `slow_ms`). A file keeps the path under which

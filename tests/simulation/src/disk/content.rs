@@ -2,7 +2,7 @@
 //!
 //! A sector is *clean* (the platter has what the cache shows), *dirty* (the next flush writes it), *flying* (a flush that
 //! is under way has a copy of it), or *lost*: a flush of it failed, so that it is taken for clean, readable as long as
-//! the cache keeps it, and written by nobody. The size is a thing of its own that is dirty, flies and gets lost likewise.
+//! the cache keeps it, and written by nobody. The size is a thing of its own that is dirty and flies likewise.
 
 use std::ops::Range;
 
@@ -121,13 +121,15 @@ impl FileContent {
     /// Takes everything that is dirty along. What is written from now on is none of this flush's.
     pub(super) fn begin_flush(&mut self, id: u64, doomed: bool) {
         let dirty = std::mem::take(&mut self.dirty);
-        let runs = dirty.ranges().map(|sectors| self.run(sectors)).collect();
+        let runs: Vec<Run> = dirty.ranges().map(|sectors| self.run(sectors)).collect();
+        // Data behind the end that the disk knows of takes the size along.
+        let grows = runs.last().is_some_and(|run| run.position + run.bytes.len() as u64 > self.durable_size);
         self.flying.push(Flight {
             id,
             doomed,
             runs,
             size: self.size(),
-            size_is_dirty: std::mem::take(&mut self.size_is_dirty),
+            size_is_dirty: std::mem::take(&mut self.size_is_dirty) || grows,
             cut_to: self.cut_to.take(),
         });
     }
@@ -190,13 +192,10 @@ impl FileContent {
         }
     }
 
-    /// Some of it may have got there. What has not is clean from now on.
+    /// Some of it may have got there. What has not is clean from now on. Only data is lost so: a file system that cannot
+    /// write its own journal does not go on as if it could.
     fn fail(&mut self, flight: Flight, random: &Random) {
-        let survival = Survival::of_a_power_loss(random);
-        if flight.size_is_dirty && survival.takes(random) {
-            self.land_cut(flight.cut_to);
-            self.durable_size = flight.size;
-        }
+        let survival = self.land_size_in_part(&flight, random);
         for run in &flight.runs {
             for (sector, bytes) in sectors(run) {
                 if survival.takes(random) {
@@ -215,20 +214,7 @@ impl FileContent {
                 self.fail(flight, random);
                 continue;
             }
-            let survival = Survival::of_a_power_loss(random);
-            if survival == Survival::Nothing {
-                self.size_is_dirty |= flight.size_is_dirty;
-                let cuts = [self.cut_to, flight.cut_to];
-                self.cut_to = cuts.into_iter().flatten().min();
-            } else {
-                // A cut is on the platter before anything that was written behind it.
-                self.land_cut(flight.cut_to);
-                if flight.size_is_dirty && survival.takes(random) {
-                    self.durable_size = flight.size;
-                } else {
-                    self.size_is_dirty |= flight.size_is_dirty;
-                }
-            }
+            let survival = self.land_size_in_part(&flight, random);
             for run in &flight.runs {
                 for (sector, bytes) in sectors(run) {
                     if survival.takes(random) {
@@ -240,6 +226,24 @@ impl FileContent {
             }
         }
         self.failed.clear();
+    }
+
+    /// The size of a flush that does not come to its end reaches the disk, or is dirty again. How much of the rest does.
+    fn land_size_in_part(&mut self, flight: &Flight, random: &Random) -> Survival {
+        let survival = Survival::of_a_power_loss(random);
+        if survival == Survival::Nothing {
+            self.size_is_dirty |= flight.size_is_dirty;
+            self.cut_to = [self.cut_to, flight.cut_to].into_iter().flatten().min();
+            return survival;
+        }
+        // A cut is on the platter before anything that was written behind it.
+        self.land_cut(flight.cut_to);
+        if flight.size_is_dirty && survival.takes(random) {
+            self.durable_size = flight.size;
+        } else {
+            self.size_is_dirty |= flight.size_is_dirty;
+        }
+        survival
     }
 
     /// Nothing but the platter is left, with whatever got there of what was dirty or flying.

@@ -102,15 +102,20 @@ impl Directory {
         }
     }
 
-    /// That sync fails. What did not get to the disk is nobody's business any more: a later sync does not write it.
+    /// That sync fails. Some of it got there; the rest waits for the next one, since names are in the file system's own
+    /// journal, and one that cannot write that does not go on as if it could.
     pub(super) fn sync_failed(&mut self, before: u64, random: &Random) {
         let survival = Survival::of_a_power_loss(random);
-        let count = self.journal.partition_point(|(at, _)| *at < before);
-        for (_, change) in self.journal.drain(..count) {
-            if survival.takes(random) {
-                apply(&mut self.durable, &change);
+        let upto = before.min(self.journal.first().map_or(before, |(first, _)| {
+            // In the order in which they were made: what is durable is a state that there was.
+            let count = before.saturating_sub(*first);
+            match survival {
+                Survival::Nothing => *first,
+                Survival::Everything => before,
+                Survival::Some(_) => first + random.below(count + 1),
             }
-        }
+        }));
+        self.synced(upto);
     }
 
     /// How many changes did not survive.

@@ -213,6 +213,9 @@ impl State {
             self.faults.flushes_that_fail -= 1;
             doomed = true;
         }
+        if self.faults.flushes_lie && self.concerns(path) {
+            return Ok(id);
+        }
         let strays = self.hits(self.faults.misdirected_per_mille, path);
         let file = self.tree.file_mut(inode)?;
         file.begin_flush(id, doomed);
@@ -257,7 +260,9 @@ impl State {
             self.counts.sync_dir_errors += 1;
             return Err(Errno::Io.into());
         }
-        self.tree.end_sync(inode, before, None);
+        if !(self.faults.dir_syncs_lie && self.concerns(path)) {
+            self.tree.end_sync(inode, before, None);
+        }
         Ok(())
     }
 
