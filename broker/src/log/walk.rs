@@ -10,6 +10,7 @@ use gapless_common::{
     types::{LeaderEpoch, Offset},
 };
 
+use super::sequencer::BatchFacts;
 use crate::storage::{File, read_exact_at};
 
 /// Bytes read around the first header: it lies within the index interval behind the place where the search begins.
@@ -79,6 +80,13 @@ impl Expected {
             return Some(format!(
                 "{} records and a last offset delta of {}",
                 header.record_count, header.last_offset_delta
+            ));
+        }
+        // Who counts what was read must be able to count it: the sequencer takes every batch, or offsets would part.
+        if BatchFacts::of(header).is_none() {
+            return Some(format!(
+                "producer id {}, epoch {} and sequence {}",
+                header.producer_id, header.producer_epoch, header.base_sequence
             ));
         }
         None

@@ -28,9 +28,10 @@ use crate::{Outcome, record_batches::with_right_checksums};
 
 /// Where the partition lies in the data directory.
 const DIRECTORY: &str = "topics/events/0";
-/// What [`Entry::kind`] may be; with [`HEALED`], a segment's checksums are set right first, so that a fuzzer gets past them.
+/// What [`Entry::kind`] may be.
 const ENDINGS: [&str; 4] = ["log", "index", "timeindex", "producers"];
-const HEALED: u8 = 0x80;
+/// Added to [`Entry::kind`]: the checksums of its batches are set right first, so that a fuzzer gets past them.
+pub const HEALED: u8 = 0x80;
 
 /// One file of a partition's directory.
 #[derive(Debug, Clone)]

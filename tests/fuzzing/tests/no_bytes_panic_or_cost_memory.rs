@@ -4,11 +4,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use fastrand::Rng;
+use gapless_common::{
+    records::{BatchHeader, HEADER_SIZE},
+    types::{ProducerEpoch, ProducerId},
+};
 use gapless_fuzzing::{
     Outcome, frames,
     mutation::{mutate, resident_peak},
     protocol, record_batches,
-    recovery::Recovery,
+    recovery::{Entry, HEALED, Recovery, encode},
     schema, seeds,
 };
 
@@ -99,4 +103,26 @@ fn streams_of_frames_changed_at_random() {
 fn partitions_changed_at_random_open_and_serve_what_is_sound() {
     let recovery = Recovery::new();
     hammer("recovery", 1_000, |bytes| recovery.open(bytes));
+}
+
+/// Found by the fuzzer: the log counted such a batch and the sequencer did not, so that the next one got its offset.
+#[test]
+fn a_batch_that_no_client_may_send_is_none_of_a_log() {
+    let mut rng = Rng::with_seed(SEED);
+    let recovery = Recovery::new();
+    let faults: [fn(&mut BatchHeader); 3] = [
+        |header| header.producer_id = ProducerId(-2),
+        |header| (header.producer_id, header.base_sequence) = (ProducerId(7), -1),
+        |header| (header.producer_id, header.producer_epoch) = (ProducerId(7), ProducerEpoch(-1)),
+    ];
+    for fault in faults {
+        for another_boot in [false, true] {
+            let batch = schema::batch(&mut rng);
+            let mut header = BatchHeader::parse(&batch).unwrap();
+            fault(&mut header);
+            let content = [&header.to_bytes()[..], &batch[HEADER_SIZE..]].concat();
+            let bytes = encode(another_boot, &[Entry { kind: HEALED, base: 0, content }]);
+            assert_eq!(recovery.open(&bytes), Outcome::Refused);
+        }
+    }
 }
