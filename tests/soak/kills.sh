@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# A million records from our library, our command line and librdkafka while the broker dies ten times by kill -9; every
-# acknowledged record must be in the log exactly once, in order.
+# A million records each from our library and from librdkafka, together, while the broker dies a hundred times by kill -9, each
+# time at a share of the acknowledged records; every acknowledged record must be in the log exactly once, in order, at the
+# offset that was told.
 #
 #   tests/soak/kills.sh [--records N] [--kills N] [--durability fsync|os] [library|command-line|librdkafka …]
 set -euo pipefail

@@ -1,4 +1,4 @@
-//! Numbered records sent while the broker is killed and started again, each time at a share of what was acknowledged.
+//! Numbered records sent while something happens to the broker, each time at a share of what was acknowledged.
 
 use std::{
     sync::{
@@ -66,36 +66,57 @@ pub struct Run<'a> {
     pub acked: &'a AtomicU64,
 }
 
-/// Sends `records` records by `sender` and kills the broker `kills` times meanwhile, at equal shares of acknowledged
-/// records. Gives what the sender returns: for each record whether it was acknowledged.
+/// What a sender was told of each record: the offset if it was acknowledged, −1 where the sender does not say at which.
+pub type Told = Vec<Option<i64>>;
+
+/// A way to send.
+pub type Sender = fn(&Run<'_>) -> Told;
+
+/// Several senders at once, each with a topic of its own and `records` records, while `disturb` is called `times` times, at
+/// equal shares of the records that all of them together had acknowledged. Gives what each sender was told.
 ///
 /// # Panics
 /// If acknowledgements stop coming.
-pub fn through_kills(
+pub fn through(
     broker: &mut Broker,
-    topic: &str,
+    topics: &[&str],
     records: u64,
-    kills: u64,
-    sender: impl FnOnce(&Run<'_>) -> Vec<bool> + Send,
-) -> Vec<bool> {
+    times: u64,
+    senders: &[Sender],
+    disturb: &mut dyn FnMut(&mut Broker, u64),
+) -> Vec<Told> {
     let address = broker.address().to_owned();
-    librdkafka::create_topic(&address, topic, PARTITIONS, &[]);
-    let (gate, acked) = (Gate::default(), AtomicU64::new(0));
-    let run = Run { address: &address, topic, records, gate: &gate, acked: &acked };
+    let under_way: Vec<_> = (topics.iter().zip(senders))
+        .map(|(topic, sender)| (*topic, *sender, Gate::default(), AtomicU64::new(0)))
+        .collect();
+    for topic in topics {
+        librdkafka::create_topic(&address, topic, PARTITIONS, &[]);
+    }
     thread::scope(|scope| {
-        let sending = scope.spawn(|| sender(&run));
-        let _open = OpenAtLast(&gate);
-        let share = records / (kills + 1);
-        for kill in 1..=kills {
-            gate.open(share * kill + share / 2);
-            wait_until(&format!("{} acknowledged records", share * kill), || {
-                assert!(!sending.is_finished(), "the sender ended before its time");
-                acked.load(Ordering::Relaxed) >= share * kill
-            });
-            broker.restart();
+        let (mut running, mut open) = (Vec::new(), Vec::new());
+        for (topic, sender, gate, acked) in &under_way {
+            let run = Run { address: &address, topic, records, gate, acked };
+            running.push(scope.spawn(move || sender(&run)));
+            open.push(OpenAtLast(gate));
         }
-        gate.open(u64::MAX);
-        sending.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let all = records * under_way.len() as u64;
+        let share = records / (times + 1);
+        for time in 1..=times {
+            for (.., gate, _) in &under_way {
+                gate.open(share * time + share / 2);
+            }
+            let wanted = all / (times + 1) * time;
+            wait_until(&format!("{wanted} acknowledged records"), || {
+                assert!(!running.iter().any(|sender| sender.is_finished()), "a sender ended before its time");
+                under_way.iter().map(|(.., acked)| acked.load(Ordering::Relaxed)).sum::<u64>() >= wanted
+            });
+            disturb(broker, time);
+        }
+        drop(open);
+        running
+            .into_iter()
+            .map(|sender| sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     })
 }
 
@@ -103,7 +124,7 @@ pub fn through_kills(
 ///
 /// # Panics
 /// If librdkafka refuses a record.
-pub fn by_librdkafka(run: &Run<'_>) -> Vec<bool> {
+pub fn by_librdkafka(run: &Run<'_>) -> Told {
     let properties = [
         ("enable.idempotence", "true"),
         ("linger.ms", "5"),
@@ -129,18 +150,18 @@ pub fn by_librdkafka(run: &Run<'_>) -> Vec<bool> {
         sender.send(run.topic, number, &record);
         run.acked.store(deliveries.acked(), Ordering::Relaxed);
     }
-    let mut acked = vec![false; run.records as usize];
+    let mut told = vec![None; run.records as usize];
     for delivered in sender.finish() {
-        acked[delivered.number as usize] = delivered.outcome.is_ok();
+        told[delivered.number as usize] = delivered.outcome.ok();
     }
-    acked
+    told
 }
 
 /// Sends by our library.
 ///
 /// # Panics
 /// If it cannot be started or takes no record.
-pub fn by_library(run: &Run<'_>) -> Vec<bool> {
+pub fn by_library(run: &Run<'_>) -> Told {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -154,13 +175,13 @@ pub fn by_library(run: &Run<'_>) -> Vec<bool> {
         let counted = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&counted);
         let results = tokio::spawn(async move {
-            let mut acked = Vec::new();
+            let mut told = Vec::new();
             while let Some(delivery) = under_way.recv().await {
                 let result = delivery.await;
                 counter.fetch_add(u64::from(result.is_ok()), Ordering::Relaxed);
-                acked.push(result.is_ok());
+                told.push(result.ok().map(|acked| acked.offset.map_or(-1, |offset| offset.0)));
             }
-            acked
+            told
         });
         for number in 0..run.records {
             while !run.gate.is_open(number) {
@@ -175,9 +196,9 @@ pub fn by_library(run: &Run<'_>) -> Vec<bool> {
             outgoing.send(delivery).expect("results are awaited");
         }
         drop(outgoing);
-        let acked = results.await.expect("results can be awaited");
+        let told = results.await.expect("results can be awaited");
         producer.close(Duration::from_secs(30)).await.expect("everything has its fate");
-        acked
+        told
     })
 }
 
@@ -185,7 +206,7 @@ pub fn by_library(run: &Run<'_>) -> Vec<bool> {
 ///
 /// # Panics
 /// If it does not exit 0.
-pub fn by_command_line(run: &Run<'_>) -> Vec<bool> {
+pub fn by_command_line(run: &Run<'_>) -> Told {
     let metrics = format!("127.0.0.1:{}", free_port());
     let mut process = cli::start([
         "publish",
@@ -233,5 +254,5 @@ pub fn by_command_line(run: &Run<'_>) -> Vec<bool> {
         let summary = cli::summary(&ended);
         assert_eq!(summary["records"], run.records, "{summary}");
     });
-    vec![true; run.records as usize]
+    vec![Some(-1); run.records as usize]
 }

@@ -67,6 +67,25 @@ pub fn check(read: &[Record], sent: u64, acked: impl Fn(u64) -> bool) -> Result<
     if faults.is_empty() { Ok(()) } else { Err(summary(&faults)) }
 }
 
+/// Checks that records are where their sender was told: `told` names the offset of a record, −1 or `None` where nothing was said.
+///
+/// # Errors
+/// Says which record was told to be at one place and is at another.
+pub fn check_places(read: &[Record], told: impl Fn(u64) -> Option<i64>) -> Result<(), String> {
+    let faults: Vec<_> = read
+        .iter()
+        .filter_map(|record| {
+            let number = record.value.as_deref().and_then(number_of)?;
+            let offset = told(number).filter(|offset| *offset >= 0 && *offset != record.offset)?;
+            let (partition, at) = (record.partition, record.offset);
+            Some(format!(
+                "record {number} of partition {partition} was told to be at {offset} and is at {at}"
+            ))
+        })
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(summary(&faults)) }
+}
+
 fn summary(faults: &[String]) -> String {
     const SHOWN: usize = 20;
     let mut text = faults.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("\n");
@@ -121,6 +140,14 @@ mod tests {
             let said = check(&log(&numbers), 2, all).unwrap_err();
             assert!(said.contains(fault), "{said}");
         }
+        assert_eq!(
+            check_places(&log(&[(0, 0), (1, 1), (0, 2)]), |number| [Some(0), None, Some(-1)]
+                [number as usize]),
+            Ok(())
+        );
+        assert!(
+            check_places(&log(&[(0, 0)]), |_| Some(3)).unwrap_err().contains("told to be at 3 and is at 0")
+        );
         let mut holed = log(&[(0, 0), (0, 1)]);
         holed[1].offset = 5;
         assert!(check(&holed, 2, all).unwrap_err().contains("follows offset 0"));
