@@ -7,14 +7,16 @@ use std::{
     process::Command,
 };
 
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 /// The file that takes all the room.
 const BALLAST: &str = "ballast";
 
-/// A mounted tmpfs; gone with its content when dropped.
+/// A mounted file system; gone with its content when dropped.
 pub struct Mount {
     folder: TempDir,
+    /// What lies under a loop device; removed after the mount.
+    _image: Option<NamedTempFile>,
 }
 
 impl Mount {
@@ -28,9 +30,32 @@ impl Mount {
         let size = format!("size={bytes}");
         let arguments = ["-t", "tmpfs", "-o", &size, "gapless-test"];
         match run(Command::new("mount").args(arguments).arg(folder.path())) {
-            Ok(()) => Some(Self { folder }),
+            Ok(()) => Some(Self { folder, _image: None }),
             Err(why) => {
                 eprintln!("skipped: a tmpfs cannot be mounted here ({why})");
+                None
+            }
+        }
+    }
+
+    /// An ext4 of so many bytes in a file, mounted through a loop device: a disk whose flushes are real. `None`, with a word on
+    /// standard error, where this user may not mount one.
+    ///
+    /// # Panics
+    /// If no temporary directory can be made.
+    #[expect(clippy::print_stderr, reason = "who reads a test's output must see that it was skipped")]
+    pub fn ext4(bytes: u64) -> Option<Self> {
+        let folder = TempDir::with_prefix("gapless-mount-").expect("a temporary directory can be made");
+        let image = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+        image.as_file().set_len(bytes).expect("a file can be sparse");
+        let mounted = run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(image.path()))
+            .and_then(|()| {
+                run(Command::new("mount").args(["-o", "loop"]).args([image.path(), folder.path()]))
+            });
+        match mounted {
+            Ok(()) => Some(Self { folder, _image: Some(image) }),
+            Err(why) => {
+                eprintln!("skipped: an ext4 cannot be mounted here ({why})");
                 None
             }
         }

@@ -77,6 +77,29 @@ fn no_source_is_longer_than_a_thought() {
 }
 
 #[test]
+fn the_table_of_faults_names_tests_that_are_there() {
+    let table = fs::read_to_string(workspace().join("tests/README.md")).expect("the table is there");
+    let mut seen = 0;
+    for named in table.split('`').skip(1).step_by(2) {
+        if named.ends_with(".sh") && named.contains('/') {
+            assert!(workspace().join(named).is_file(), "{named} is not there");
+        }
+        let Some((file, test)) = named.split_once("::") else { continue };
+        let source =
+            fs::read_to_string(workspace().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert!(source.contains(&format!("fn {test}(")), "{file} has no test {test}");
+        seen += 1;
+    }
+    assert!(seen > 40, "only {seen} tests are named");
+    for number in 1..=40 {
+        assert!(table.contains(&format!("\n| {number} |")), "fault {number} is not in the table");
+    }
+    for letter in 'a'..='g' {
+        assert!(table.contains(&format!("\n| 14{letter} |")), "fault 14{letter} is not in the table");
+    }
+}
+
+#[test]
 fn the_catalogue_of_the_house_is_complete() {
     for name in [
         "README.md",
@@ -85,6 +108,7 @@ fn the_catalogue_of_the_house_is_complete() {
         "LICENSE-APACHE",
         "quickstart.sh",
         "grafana/README.md",
+        "tests/README.md",
     ] {
         assert!(workspace().join(name).is_file(), "{name} is missing");
     }
