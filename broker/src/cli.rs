@@ -6,7 +6,7 @@ use clap::{ArgAction, Parser, ValueEnum};
 use gapless_common::units::{parse_duration, parse_size};
 
 use crate::{
-    config::{Config, ConfigError, DEFAULT_LISTENER, ListenerConfig},
+    config::{CHECKPOINT_INTERVAL_BYTES_DEFAULT, Config, ConfigError, DEFAULT_LISTENER, ListenerConfig},
     log::Durability,
 };
 
@@ -250,6 +250,7 @@ impl Args {
             auto_create_topics: self.auto_create_topics,
             segment_bytes: self.segment_bytes,
             max_message_bytes: self.max_message_bytes,
+            checkpoint_interval_bytes: CHECKPOINT_INTERVAL_BYTES_DEFAULT,
             producer_id_expiration_ms: i64::try_from(self.producer_id_expiration.as_millis())
                 .unwrap_or(i64::MAX),
             scrub_bytes_per_second: self.scrub_rate,

@@ -12,6 +12,8 @@ pub const SEGMENT_BYTES_DEFAULT: u32 = 1 << 30;
 pub const TIMESTAMP_AFTER_MAX_MS_DEFAULT: i64 = 3_600_000;
 /// Kafka's default of `producer.id.expiration.ms`: one day.
 pub const PRODUCER_ID_EXPIRATION_MS_DEFAULT: i64 = 86_400_000;
+/// Read in some tens of milliseconds.
+pub const CHECKPOINT_INTERVAL_BYTES_DEFAULT: u64 = 64 << 20;
 /// Well below what clients go on sending again for (two minutes by default), so that only a slip is refused.
 pub const PRODUCER_ID_EXPIRATION_MS_MIN: i64 = 60_000;
 /// A hundredth of what a disk does: a terabyte in three days.
@@ -53,6 +55,9 @@ pub struct Config {
     pub max_message_bytes: u32,
     /// How long a silent producer's sequences are remembered.
     pub producer_id_expiration_ms: i64,
+    /// Bytes after which a checkpoint of a partition is taken: about so many are read of each after a crash. No flag: more
+    /// costs time at the start, less costs a few small files now and then.
+    pub checkpoint_interval_bytes: u64,
     /// Past it a connection is closed at once.
     pub max_connections: usize,
     /// The largest frame.
@@ -86,6 +91,7 @@ impl Default for Config {
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             max_message_bytes: MAX_MESSAGE_BYTES_DEFAULT,
             producer_id_expiration_ms: PRODUCER_ID_EXPIRATION_MS_DEFAULT,
+            checkpoint_interval_bytes: CHECKPOINT_INTERVAL_BYTES_DEFAULT,
             max_connections: 10_000,
             max_request_bytes: 64 << 20,
             max_inflight_bytes: 128 << 20,

@@ -199,7 +199,7 @@ impl PartitionLog {
         let sealed = std::mem::replace(&mut appender.active, segment.clone());
         appender.position = 0;
         self.with_shared(|shared| shared.segments.push(segment));
-        sealed.seal(files, &self.site.directory).await;
+        self.note_sealed(appender, sealed);
         Ok(())
     }
 

@@ -56,7 +56,6 @@ impl Contents {
 
     /// What the index files say of the beginning of an active segment, if that is there: whoever goes on behind it need
     /// not read it again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "recovery starts from what it gives"))]
     pub(super) async fn of_beginning(
         files: &dyn Files,
         directory: &Path,

@@ -26,6 +26,12 @@ impl LeaderEpochs {
         &self.0
     }
 
+    /// Those under which there are records before `offset`.
+    pub(super) fn before(&self, offset: Offset) -> &[(LeaderEpoch, Offset)] {
+        let after = self.0.partition_point(|(_, start)| *start < offset);
+        self.0.get(..after).unwrap_or_default()
+    }
+
     /// The epoch under which the record at `offset` was appended; −1 when that is not known.
     pub(super) fn at(&self, offset: Offset) -> LeaderEpoch {
         let after = self.0.partition_point(|(_, start)| *start <= offset);

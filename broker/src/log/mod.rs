@@ -6,6 +6,7 @@
 //! - [`flusher`]: group commit. A file with unflushed bytes has one flush under way; what arrives in the meantime forms
 //!   its next group. When it is done, the high watermark moves.
 //! - [`flush_marks`]: what was flushed is noted, so that recovery can tell a torn tail from corruption.
+//! - `checkpoint`, `notes`: what is written down now and then so that the next start need not read everything.
 //! - `read`: ranges of segment files below the high watermark, found through `index` and `walk`, and `verified` by
 //!   `batch_reader` unless this process wrote them.
 //! - `timestamps`: offsets by time, through `time_index`.
@@ -18,6 +19,7 @@
 
 mod append;
 mod batch_reader;
+mod checkpoint;
 mod contents;
 mod epochs;
 pub mod error;
@@ -25,6 +27,7 @@ pub mod flush_marks;
 pub mod flusher;
 mod index;
 mod losses;
+mod notes;
 mod partition;
 mod quarantine;
 mod read;
@@ -109,6 +112,8 @@ pub struct LogConfig {
     pub producers_max: usize,
     /// What a batch waits for.
     pub durability: Durability,
+    /// Bytes after which a checkpoint is taken: about so many are read of a partition after a crash.
+    pub checkpoint_interval_bytes: u64,
 }
 
 /// Which partition a log is of, and where it lies.

@@ -17,6 +17,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::append::Appender;
 use super::epochs::LeaderEpochs;
 use super::losses::Losses;
+use super::notes::Notes;
 use super::quarantine::Quarantine;
 use super::segment::Segment;
 use super::summary::Summary;
@@ -51,6 +52,9 @@ pub struct PartitionLog {
     /// Appends, one at a time, in the order in which they came.
     pub(super) appender: tokio::sync::Mutex<Appender>,
     shared: Mutex<Shared>,
+    pub(super) notes: Mutex<Notes>,
+    /// What was to be noted is written.
+    pub(super) notes_idle: Notify,
     /// The state file is written by one at a time.
     pub(super) state_writes: tokio::sync::Mutex<()>,
     /// The high watermark, the flushed end or the state has changed.
@@ -131,6 +135,7 @@ pub(super) struct Start {
     pub quarantined: Option<Quarantine>,
     pub losses: Losses,
     pub appender: Appender,
+    pub notes: Notes,
 }
 
 impl PartitionLog {
@@ -170,6 +175,8 @@ impl PartitionLog {
             producers: AtomicUsize::new(start.appender.sequencer.producers()),
             appender: tokio::sync::Mutex::new(start.appender),
             shared: Mutex::new(shared),
+            notes: Mutex::new(start.notes),
+            notes_idle: Notify::new(),
             state_writes: tokio::sync::Mutex::new(()),
             progress: Notify::new(),
             watchers: Mutex::new(Watchers::default()),
@@ -321,9 +328,13 @@ impl PartitionLog {
 
     /// The topic is being deleted: refuses further appends, and tells everybody who waits. Nothing is flushed any more.
     pub async fn retire(&self) {
-        let _no_append = self.appender.lock().await;
-        self.with_shared(|shared| shared.gone = Some(Gone::Retired));
-        self.changed();
+        {
+            let _no_append = self.appender.lock().await;
+            self.with_shared(|shared| shared.gone = Some(Gone::Retired));
+            self.changed();
+        }
+        // Nothing is written any more into a directory that may be another topic's by and by.
+        self.notes_written().await;
     }
 
     /// The topic is deleted for good: nothing needs to be known of it at the next start.
@@ -342,13 +353,21 @@ impl PartitionLog {
 
     /// Why nothing can be appended, if so.
     pub(super) fn check_writable(&self) -> Result<(), StorageError> {
+        let gone = self.shared().gone;
+        match gone {
+            Some(Gone::Retired) => Err(StorageError::Retired),
+            Some(Gone::Closed) => Err(StorageError::Closed),
+            None => self.check_sound(),
+        }
+    }
+
+    /// What is wrong with the log, if anything is.
+    pub(super) fn check_sound(&self) -> Result<(), StorageError> {
         let shared = self.shared();
-        match (shared.gone, &shared.quarantined, &shared.offline) {
-            (Some(Gone::Retired), ..) => Err(StorageError::Retired),
-            (Some(Gone::Closed), ..) => Err(StorageError::Closed),
-            (None, Some(found), _) => Err(StorageError::Quarantined { at: found.at, why: found.why.clone() }),
-            (None, None, Some(why)) => Err(StorageError::Offline { why: why.clone() }),
-            (None, None, None) => Ok(()),
+        match (&shared.quarantined, &shared.offline) {
+            (Some(found), _) => Err(StorageError::Quarantined { at: found.at, why: found.why.clone() }),
+            (None, Some(why)) => Err(StorageError::Offline { why: why.clone() }),
+            (None, None) => Ok(()),
         }
     }
 
@@ -429,7 +448,7 @@ impl PartitionLog {
                 self.queue(shared);
             });
         }
-        let (batches, retired) = self.with_shared(|shared| {
+        let (flown, retired) = self.with_shared(|shared| {
             let flown = shared.flush.flying;
             shared.flush.under_way = false;
             if result.is_ok() {
@@ -438,14 +457,15 @@ impl PartitionLog {
                 shared.high_watermark = shared.high_watermark.max(end);
                 self.queue(shared);
             }
-            (flown.batches, shared.gone == Some(Gone::Retired))
+            (flown, shared.gone == Some(Gone::Retired))
         });
-        self.environment.flusher.observer().flushed(took, batches, result.is_err());
+        self.environment.flusher.observer().flushed(took, flown.batches, result.is_err());
         match result {
             Ok(()) => {
                 self.changed();
                 if !retired {
                     self.environment.flusher.flushed(self.site.mark_key(), mark);
+                    self.note_flushed(flown.bytes);
                 }
             }
             // Final: the pages are clean now but not on disk, so no later success would prove anything.

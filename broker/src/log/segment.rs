@@ -52,7 +52,6 @@ impl Segment {
     ///
     /// # Errors
     /// When the segment itself cannot be opened.
-    #[cfg_attr(not(test), expect(dead_code, reason = "recovery starts from what it gives"))]
     pub(super) async fn open_sealed(
         files: &dyn Files,
         directory: &Path,

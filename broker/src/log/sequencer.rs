@@ -8,6 +8,8 @@
 //!
 //! Time is in milliseconds of any clock that does not jump; only differences count.
 
+mod snapshot;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
@@ -273,6 +275,11 @@ impl Sequencer {
             strict_since_ms: None,
             oldest_seen_ms: i64::MAX,
         }
+    }
+
+    /// The next record gets `offset`: what lies between is lost.
+    pub(super) fn skip_to(&mut self, offset: Offset) {
+        self.next_offset = offset;
     }
 
     /// Offset of the next record.

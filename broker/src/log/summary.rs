@@ -59,6 +59,11 @@ impl Summary {
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
     }
 
+    /// What makes one place in a log higher than another: the offset, and with the same offset the newer segment.
+    pub(super) fn height(&self) -> (i64, i64) {
+        (self.next_offset.0, self.base_offset.0)
+    }
+
     /// Whether both end with the same batch at the same place.
     pub(super) fn ends_as(&self, other: &Self) -> bool {
         let last =

@@ -26,6 +26,7 @@ use crate::storage::group_flush::DiskFlush;
 use crate::storage::{File, Files, RealFiles, write_all_at};
 
 /// A batch as a client sends it, checked.
+#[derive(Clone)]
 pub(super) struct Sent {
     pub bytes: Bytes,
     pub header: BatchHeader,
@@ -107,6 +108,7 @@ impl Rig {
             producer_id_expiration_ms: 86_400_000,
             producers_max: 1000,
             durability,
+            checkpoint_interval_bytes: 1 << 30,
         };
         Self {
             directory,

@@ -129,6 +129,7 @@ impl Store {
             producer_id_expiration_ms: self.config.producer_id_expiration_ms,
             producers_max: PRODUCERS_MAX_DEFAULT,
             durability: self.config.durability,
+            checkpoint_interval_bytes: self.config.checkpoint_interval_bytes,
         }
     }
 

@@ -165,6 +165,7 @@ impl Recovery {
             producer_id_expiration_ms: 86_400_000,
             producers_max: 100,
             durability: Durability::Fsync,
+            checkpoint_interval_bytes: 300,
         };
         let environment = LogEnvironment { files, flusher, spawner };
         let prior = Prior::new(boot, marks);

@@ -51,8 +51,8 @@ impl FlushMarks {
 
     /// Takes in a mark, unless a higher one is known.
     fn raise(&mut self, key: MarkKey, mark: Summary) -> bool {
-        let known = self.0.get(&key).map(height);
-        let rises = known.is_none_or(|known| height(&mark) > known);
+        let known = self.0.get(&key).map(Summary::height);
+        let rises = known.is_none_or(|known| mark.height() > known);
         if rises {
             self.0.insert(key, mark);
         }
@@ -95,11 +95,6 @@ impl FlushMarks {
         }
         Some((marks, bad))
     }
-}
-
-/// What makes one mark higher than another: the offset, and with the same offset the newer segment.
-fn height(mark: &Summary) -> (i64, i64) {
-    (mark.next_offset.0, mark.base_offset.0)
 }
 
 fn encode_entry(key: MarkKey, mark: &Summary, out: &mut BytesMut) {

@@ -4,6 +4,8 @@
 //! step so that a crash in the middle of it leaves nothing worse than before. What is served is made durable first: after
 //! `kill -9` the tail may live in the page cache alone, where a failed flush leaves pages that look clean (Kafka PR 8812).
 
+mod known;
+pub mod progress;
 mod repair;
 mod scan;
 pub mod verdict;
@@ -12,18 +14,23 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use gapless_common::types::{LeaderEpoch, Offset};
 
+use self::known::Known;
+use self::progress::Progress;
 use self::repair::Repaired;
 use self::scan::{Replay, Scanned};
-use self::verdict::{Boot, Evidence, Verdict, judge};
+use self::verdict::{Boot, Evidence, SegmentEvidence, Verdict, judge};
 use super::append::Appender;
+use super::checkpoint;
 use super::contents::Contents;
 use super::epochs::LeaderEpochs;
 use super::losses::Losses;
+use super::notes::Notes;
 use super::partition::{PartitionLog, Start};
 use super::quarantine::Quarantine;
 use super::segment::{Segment, segment_path};
 use super::sequencer::Sequencer;
 use super::state_file::StateFile;
+use super::summary::Summary;
 use super::verified::Verified;
 use super::{FlushMarks, LogConfig, LogEnvironment, OpenError, Site, StorageError};
 use crate::storage::{File, Files};
@@ -31,8 +38,12 @@ use crate::storage::{File, Files};
 /// What recovery did with one partition. How the partition stands now its [`PartitionLog::state`] tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
-    /// Bytes read and checked.
+    /// Bytes of all segments.
+    pub log_bytes: u64,
+    /// Bytes of these that were read and checked; of the others it was known what they hold.
     pub scanned_bytes: u64,
+    /// The offset of the checkpoint from which on the log was read; `None`: from its start.
+    pub checkpoint: Option<Offset>,
     /// Good batches among them.
     pub batches: u64,
     /// Bytes behind the last flush mark that were written again, so that they are durable.
@@ -48,12 +59,18 @@ pub struct RecoveryReport {
 pub struct Prior {
     boot: Boot,
     marks: FlushMarks,
+    progress: Arc<Progress>,
 }
 
 impl Prior {
     /// What happened to the machine, and how far each was flushed.
     pub fn new(boot: Boot, marks: FlushMarks) -> Self {
-        Self { boot, marks }
+        Self { boot, marks, progress: Arc::default() }
+    }
+
+    /// Of all that are opened with it.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
     }
 }
 
@@ -88,6 +105,7 @@ impl PartitionLog {
             quarantined: None,
             losses: Losses::default(),
             appender: Appender { sequencer, active, position: 0, unsettled: false },
+            notes: Notes::default(),
         };
         Ok(Self::new(environment, site, config, leader_epoch, start))
     }
@@ -120,33 +138,110 @@ impl PartitionLog {
         let start = bases.first().copied().unwrap_or(Offset(0));
         let losses = state_file.as_ref().map(|state| state.losses().clone()).unwrap_or_default();
         let mark = prior.marks.of(site.mark_key());
-        let mut replay = Replay::new(start, leader_epoch, config.producers_max, losses.clone(), mark);
+        let mut known = Known::find(files, &site, &entries, &config, leader_epoch, mark).await;
+        let at = known.checkpoint.as_ref().map(|checkpoint| checkpoint.at);
+        let mut replay = Replay::new(
+            start,
+            leader_epoch,
+            known.checkpoint.take().ok_or_else(|| Sequencer::new(start, config.producers_max)),
+            losses.clone(),
+            known.flushed,
+            prior.progress.clone(),
+        );
         let mut found = Vec::with_capacity(bases.len());
-        for base in bases {
-            let file = files.open(&segment_path(&site.directory, base)).await.map_err(&failed)?;
-            let scanned =
-                replay.scan(&file, base, boot, config.index_interval_bytes).await.map_err(&failed)?;
-            found.push((file, scanned));
+        for (number, base) in bases.iter().enumerate() {
+            let next_base = bases.get(number + 1).copied();
+            if let Some(passed) =
+                pass(files, &site, *base, next_base, at, &mut replay).await.map_err(&failed)?
+            {
+                found.push(passed);
+                continue;
+            }
+            let file = files.open(&segment_path(&site.directory, *base)).await.map_err(&failed)?;
+            let beginning = beginning(files, &site, *base, at, &*file).await;
+            let from = beginning.summary.size;
+            let interval = config.index_interval_bytes;
+            let Scanned { evidence, contents } =
+                replay.scan(&file, beginning, boot, interval).await.map_err(&failed)?;
+            let read = evidence.size - from;
+            found.push(Found {
+                evidence,
+                segment: Segment::new(file, contents, Verified::from(from)),
+                read: Some(read),
+            });
         }
         let verdict = judge(&Evidence {
             boot,
             log_start: state_file.as_ref().map(StateFile::log_start),
             losses: losses.clone(),
             mark: replay.mark(),
-            segments: found.iter().map(|(_, scanned)| scanned.evidence.clone()).collect(),
+            segments: found.iter().map(|found| found.evidence.clone()).collect(),
         });
-        let recovered = Recovered { replay, found, verdict, state_file, losses };
-        recovered.finish(environment, site, config, leader_epoch, boot).await
+        let recovered = Recovered { replay, found, verdict, state_file, losses, known, checkpoint: at };
+        let (log, report) = recovered.finish(environment, site, config, leader_epoch, boot).await;
+        // What was read now need not be read again.
+        log.note_flushed(0);
+        Ok((log, report))
     }
+}
+
+/// A segment that goes into service.
+struct Found {
+    evidence: SegmentEvidence,
+    segment: Segment,
+    /// Bytes of it that were read; `None`: it is known by its index file.
+    read: Option<u64>,
+}
+
+/// Takes a sealed segment below the checkpoint for what its index file says, if that fits.
+async fn pass(
+    files: &dyn Files,
+    site: &Site,
+    base: Offset,
+    next_base: Option<Offset>,
+    checkpoint: Option<Summary>,
+    replay: &mut Replay,
+) -> io::Result<Option<Found>> {
+    let (Some(at), Some(next_base)) = (checkpoint, next_base) else { return Ok(None) };
+    if base > at.base_offset {
+        return Ok(None);
+    }
+    let Some((segment, summary)) = Segment::open_sealed(files, &site.directory, base).await? else {
+        return Ok(None);
+    };
+    let is_below = base < at.base_offset || summary.ends_as(&at);
+    if !is_below || summary.next_offset != next_base {
+        return Ok(None);
+    }
+    Ok(Some(Found { evidence: replay.pass(&summary), segment, read: None }))
+}
+
+/// What is known of the beginning of a segment that is to be read: all up to the checkpoint, or nothing.
+async fn beginning(
+    files: &dyn Files,
+    site: &Site,
+    base: Offset,
+    checkpoint: Option<Summary>,
+    file: &dyn File,
+) -> Contents {
+    if let Some(at) = checkpoint.filter(|at| at.base_offset == base)
+        && let Ok(Some(contents)) = Contents::of_beginning(files, &site.directory, base, file).await
+        && contents.summary == at
+    {
+        return contents;
+    }
+    Contents::empty(base)
 }
 
 /// A log that was read and judged.
 struct Recovered {
     replay: Replay,
-    found: Vec<(Arc<dyn File>, Scanned)>,
+    found: Vec<Found>,
     verdict: Verdict,
     state_file: Option<StateFile>,
     losses: Losses,
+    known: Known,
+    checkpoint: Option<Summary>,
 }
 
 impl Recovered {
@@ -157,26 +252,32 @@ impl Recovered {
         config: LogConfig,
         leader_epoch: LeaderEpoch,
         boot: Boot,
-    ) -> Result<(Arc<PartitionLog>, RecoveryReport), OpenError> {
-        let Self { replay, found, verdict, state_file, losses } = self;
+    ) -> (Arc<PartitionLog>, RecoveryReport) {
+        let Self { mut replay, found, verdict, state_file, losses, known: beforehand, checkpoint } = self;
         let files = &*environment.files;
         let mut report = RecoveryReport {
-            scanned_bytes: found.iter().map(|(_, scanned)| scanned.evidence.size).sum(),
+            log_bytes: found.iter().map(|found| found.evidence.size).sum(),
+            scanned_bytes: found.iter().filter_map(|found| found.read).sum(),
+            checkpoint: checkpoint.map(|at| at.next_offset),
             batches: replay.batches,
             ..RecoveryReport::default()
         };
         let (mut durable, mut offline) = (verdict.end, None);
-        if let Some((file, last)) = found.last() {
-            let base_offset = last.evidence.base_offset;
+        if let Some(last) = found.last() {
+            let (base_offset, file) = (last.evidence.base_offset, &*last.segment.file);
             let mark = replay.mark().filter(|mark| mark.segment == base_offset && mark.differs.is_none());
             let flushed = mark.as_ref().map_or(0, |mark| mark.position);
-            match repair::make_durable(files, &site, &**file, base_offset, flushed, &verdict, boot).await {
+            match repair::make_durable(files, &site, file, base_offset, flushed, &verdict, boot).await {
                 Ok(Repaired { rewritten_bytes, truncated_bytes, saved_as }) => {
                     report.rewritten_bytes = rewritten_bytes;
                     report.truncated_bytes = truncated_bytes;
                     report.saved_as = saved_as;
                     if verdict.quarantine.is_none() {
-                        environment.flusher.flushed(site.mark_key(), last.contents.summary);
+                        environment.flusher.flushed(site.mark_key(), last.segment.summary());
+                        if let Err(why) = forget_useless(files, &site, &beforehand).await {
+                            tracing::error!("partition {site} opens offline: {why}");
+                            offline = Some(why.into());
+                        }
                     }
                 }
                 Err(failure) => {
@@ -222,6 +323,10 @@ impl Recovered {
             tracing::error!("partition {site}: {}", StorageError::Quarantined { at, why: why.clone() });
             Quarantine { at, why, saved }
         });
+        if let Some(mut abandoned) = beforehand.abandoned {
+            abandoned.skip_to(verdict.end);
+            replay.sequencer = abandoned;
+        }
         let segments = Self::segments(files, &site, found).await;
         let active = segments.last().cloned().unwrap_or_else(|| Arc::new(Segment::lost(verdict.log_start)));
         let appender = Appender {
@@ -240,28 +345,43 @@ impl Recovered {
             quarantined,
             losses,
             appender,
+            notes: Notes::new(beforehand.kept, report.scanned_bytes),
         };
-        Ok((PartitionLog::new(environment, site, config, leader_epoch, start), report))
+        (PartitionLog::new(environment, site, config, leader_epoch, start), report)
     }
 
-    /// The segments as they go into service. The indexes of all but the last are compared with what was rebuilt from the
-    /// log, and written again where they differ.
-    async fn segments(
-        files: &dyn Files,
-        site: &Site,
-        found: Vec<(Arc<dyn File>, Scanned)>,
-    ) -> Vec<Arc<Segment>> {
+    /// The segments as they go into service. The indexes of those that were read, but for the last, are compared with what
+    /// was rebuilt from the log, and written again where they differ.
+    async fn segments(files: &dyn Files, site: &Site, found: Vec<Found>) -> Vec<Arc<Segment>> {
         let sealed = found.len().saturating_sub(1);
         let mut segments = Vec::with_capacity(found.len());
-        for (at, (file, scanned)) in found.into_iter().enumerate() {
-            let segment = Segment::new(file, scanned.contents, Verified::from(0));
-            if at < sealed {
+        for (at, Found { segment, read, .. }) in found.into_iter().enumerate() {
+            if at < sealed && read.is_some() {
                 segment.adopt_index(files, &site.directory).await;
             }
             segments.push(Arc::new(segment));
         }
         segments
     }
+}
+
+/// Checkpoints of a history that was cut off are gone, durably, before another one can grow past them.
+async fn forget_useless(files: &dyn Files, site: &Site, known: &Known) -> Result<(), String> {
+    if known.useless.is_empty() {
+        return Ok(());
+    }
+    for offset in &known.useless {
+        tracing::warn!(
+            "partition {site}: the checkpoint at offset {offset} does not fit the log and is removed"
+        );
+        checkpoint::remove(files, &site.directory, *offset).await.map_err(|error| {
+            format!("the checkpoint at offset {offset}, which does not fit, cannot be removed: {error}")
+        })?;
+    }
+    files
+        .sync_dir(&site.directory)
+        .await
+        .map_err(|error| format!("syncing {} failed: {error}", site.directory.display()))
 }
 
 /// The state file, if there is one that can be believed.
@@ -280,6 +400,8 @@ fn open_error(site: &Site, step: &'static str) -> impl Fn(io::Error) -> OpenErro
     move |source| OpenError { step, path: path.clone(), source }
 }
 
+#[cfg(test)]
+mod checkpoint_tests;
 #[cfg(test)]
 mod power_loss_tests;
 #[cfg(test)]

@@ -8,8 +8,10 @@ use gapless_common::{
     types::{LeaderEpoch, Offset},
 };
 
+use super::progress::Progress;
 use super::verdict::{Bad, BadKind, Boot, Differs, Mark, SegmentEvidence};
 use crate::log::append::append_time_of;
+use crate::log::checkpoint::Checkpoint;
 use crate::log::contents::Contents;
 use crate::log::epochs::LeaderEpochs;
 use crate::log::losses::Losses;
@@ -21,11 +23,14 @@ use crate::storage::{File, read_exact_at};
 /// Bytes read at once.
 const CHUNK: usize = 1 << 20;
 
-/// What the good batches add up to, from the first segment to the first bad place of the log.
+/// What the good batches add up to, from the first segment, or from a checkpoint, to the first bad place of the log.
 pub(super) struct Replay {
     pub sequencer: Sequencer,
     pub epochs: LeaderEpochs,
     pub batches: u64,
+    /// Where the checkpoint stands: what lies before it is in sequencer and epochs already.
+    from: Offset,
+    progress: Arc<Progress>,
     /// What may stand next in the segment, as far as offsets and leader epochs tell.
     expected: Expected,
     /// Of the last batch that counted.
@@ -51,14 +56,21 @@ impl Replay {
     pub(super) fn new(
         start: Offset,
         epoch_max: LeaderEpoch,
-        producers_max: usize,
+        known: Result<Checkpoint, Sequencer>,
         losses: Losses,
         mark: Option<Summary>,
+        progress: Arc<Progress>,
     ) -> Self {
+        let (from, sequencer, epochs) = match known {
+            Ok(Checkpoint { at, epochs, sequencer }) => (at.next_offset, sequencer, epochs),
+            Err(sequencer) => (start, sequencer, LeaderEpochs::default()),
+        };
         Self {
-            sequencer: Sequencer::new(start, producers_max),
-            epochs: LeaderEpochs::default(),
+            sequencer,
+            epochs,
             batches: 0,
+            from,
+            progress,
             expected: Expected { offset: start, epoch: LeaderEpoch(0), epoch_max },
             epoch: LeaderEpoch(0),
             sound: true,
@@ -78,40 +90,60 @@ impl Replay {
         })
     }
 
-    /// Reads one segment; segments come in the order of their offsets.
+    /// A segment below the checkpoint of which it is known what it holds. Segments come in the order of their offsets.
+    pub(super) fn pass(&mut self, summary: &Summary) -> SegmentEvidence {
+        self.go_to(summary.base_offset);
+        self.go_behind(summary);
+        evidence(summary, summary.size, None)
+    }
+
+    /// Reads one segment, from behind the beginning of which it is known what it holds. Segments come in the order of their
+    /// offsets.
     pub(super) async fn scan(
         &mut self,
         file: &Arc<dyn File>,
-        base_offset: Offset,
+        beginning: Contents,
         boot: Boot,
         index_interval: u64,
     ) -> std::io::Result<Scanned> {
         let size = file.size().await?;
-        let follows = self.expected.offset;
-        self.sound &= base_offset == follows || self.losses.bridge(follows, base_offset);
-        self.expected = Expected { offset: base_offset, epoch: LeaderEpoch(0), ..self.expected };
-        let mut epochs = None;
-        let mut contents = Contents::empty(base_offset);
-        let mut reader = Reader { file, size, window: Bytes::new(), window_at: 0 };
+        let mut contents = beginning;
+        self.go_to(contents.summary.base_offset);
+        self.go_behind(&contents.summary);
+        let progress = self.progress.clone();
+        let mut reader = Reader { file, size, window: Bytes::new(), window_at: 0, progress };
         let bad = loop {
             if contents.summary.size == size {
                 break None;
             }
             match reader.batch(contents.summary.size, &self.expected, boot).await {
-                Ok(header) => {
-                    let first = epochs.map_or(header.leader_epoch, |(first, _)| first);
-                    epochs = Some((first, header.leader_epoch));
-                    self.take(&header, &mut contents, index_interval);
-                }
+                Ok(header) => self.take(&header, &mut contents, index_interval),
                 Err(bad) => break Some(bad),
             }
         };
         self.sound &= bad.is_none();
-        let (good_bytes, next_offset) = (contents.summary.size, self.expected.offset);
-        Ok(Scanned {
-            evidence: SegmentEvidence { base_offset, size, good_bytes, next_offset, epochs, bad },
-            contents,
-        })
+        Ok(Scanned { evidence: evidence(&contents.summary, size, bad), contents })
+    }
+
+    /// The next segment begins.
+    fn go_to(&mut self, base_offset: Offset) {
+        let follows = self.expected.offset;
+        let bridged = base_offset != follows && self.losses.bridge(follows, base_offset);
+        self.sound &= base_offset == follows || bridged;
+        if bridged && base_offset > self.from {
+            self.sequencer.skip_to(base_offset);
+        }
+        self.expected = Expected { offset: base_offset, epoch: LeaderEpoch(0), ..self.expected };
+    }
+
+    /// What of it is known lies behind.
+    fn go_behind(&mut self, summary: &Summary) {
+        self.expected.offset = summary.next_offset;
+        if let Some(ends) = summary.batches {
+            self.sound &= ends.first_epoch >= self.epoch;
+            self.expected.epoch = ends.last_epoch;
+            self.epoch = ends.last_epoch;
+        }
     }
 
     fn take(&mut self, header: &BatchHeader, contents: &mut Contents, index_interval: u64) {
@@ -130,6 +162,8 @@ impl Replay {
         self.sound &= header.leader_epoch >= self.epoch;
         if self.sound {
             self.epoch = header.leader_epoch;
+        }
+        if self.sound && header.base_offset >= self.from {
             self.epochs.assign(header.leader_epoch, header.base_offset);
             if let Some(facts) = BatchFacts::of(header) {
                 // The time of recovery, 0 of the log's own clock, counts as the last append: never too early.
@@ -139,12 +173,24 @@ impl Replay {
     }
 }
 
+fn evidence(summary: &Summary, size: u64, bad: Option<Bad>) -> SegmentEvidence {
+    SegmentEvidence {
+        base_offset: summary.base_offset,
+        size,
+        good_bytes: summary.size,
+        next_offset: summary.next_offset,
+        epochs: summary.batches.map(|ends| (ends.first_epoch, ends.last_epoch)),
+        bad,
+    }
+}
+
 /// Reads batches one after the other, a large piece at a time.
 struct Reader<'a> {
     file: &'a Arc<dyn File>,
     size: u64,
     window: Bytes,
     window_at: u64,
+    progress: Arc<Progress>,
 }
 
 impl Reader<'_> {
@@ -194,6 +240,9 @@ impl Reader<'_> {
             |error: std::io::Error| Bad { kind: BadKind::Unreadable, why: format!("unreadable: {error}") };
         self.window = self.file.read_at(position, len.max(CHUNK)).await.map_err(unreadable)?;
         self.window_at = position;
+        self.progress.read(self.window.len() as u64);
+        // Reads from the page cache never wait; others want a turn.
+        tokio::task::yield_now().await;
         Ok(ready(&self.window, position).unwrap_or_else(|| self.window.clone()))
     }
 

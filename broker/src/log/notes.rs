@@ -1,0 +1,181 @@
+//! What is noted beside the log so that the next start need not read all of it: the indexes of sealed segments and
+//! checkpoints ([`super::checkpoint`]). One task per partition writes them, one after the other, outside the
+//! acknowledgement path. None of them is needed: what could not be written costs the next start some reading.
+
+use std::sync::{Arc, PoisonError};
+
+use bytes::BytesMut;
+use gapless_common::{
+    seeded_bug::{SeededBug, is_on},
+    types::Offset,
+};
+
+use super::PartitionLog;
+use super::append::Appender;
+use super::checkpoint;
+use super::partition::Gone;
+use super::segment::{Segment, segment_path};
+
+/// What is to be noted of one partition, and what has been.
+#[derive(Default)]
+pub(super) struct Notes {
+    under_way: bool,
+    /// Sealed, with indexes that are not in their files yet.
+    sealed: Vec<Arc<Segment>>,
+    /// A checkpoint that was taken when a segment was full.
+    taken: Option<(Offset, BytesMut)>,
+    /// A checkpoint is to be taken.
+    wanted: bool,
+    /// Bytes flushed since the last one was taken.
+    unsaved_bytes: u64,
+    /// The checkpoints on disk, oldest first.
+    pub kept: Vec<Offset>,
+}
+
+enum Work {
+    Seal(Arc<Segment>),
+    Write(Offset, BytesMut),
+    Take,
+}
+
+impl Notes {
+    pub(super) fn new(kept: Vec<Offset>, unsaved_bytes: u64) -> Self {
+        Self { kept, unsaved_bytes, ..Self::default() }
+    }
+
+    fn next(&mut self) -> Option<Work> {
+        if !self.sealed.is_empty() {
+            return Some(Work::Seal(self.sealed.remove(0)));
+        }
+        if let Some((offset, content)) = self.taken.take() {
+            return Some(Work::Write(offset, content));
+        }
+        std::mem::take(&mut self.wanted).then_some(Work::Take)
+    }
+}
+
+impl PartitionLog {
+    /// So many more bytes are flushed, a new segment begun, or there is another reason to look whether something is to be
+    /// noted.
+    pub(super) fn note_flushed(self: &Arc<Self>, bytes: u64) {
+        self.note(|notes| {
+            notes.unsaved_bytes += bytes;
+            notes.wanted |= notes.unsaved_bytes >= self.config.checkpoint_interval_bytes;
+        });
+    }
+
+    /// A segment is full, flushed, and not the active one any more; nothing has been appended behind it yet.
+    pub(super) fn note_sealed(self: &Arc<Self>, appender: &Appender, sealed: Arc<Segment>) {
+        let at = sealed.summary();
+        let epochs = self.with_shared(|shared| shared.epochs.clone());
+        let content = checkpoint::encode(&self.site, &at, &epochs, &appender.sequencer);
+        self.note(|notes| {
+            notes.sealed.push(sealed);
+            notes.taken = Some((at.next_offset, content));
+            notes.wanted = false;
+            notes.unsaved_bytes = 0;
+        });
+    }
+
+    /// The log is closed: what the next start would like to know is written down before this returns.
+    pub async fn note_all(self: &Arc<Self>) {
+        self.note(|notes| notes.wanted = true);
+        self.notes_written().await;
+    }
+
+    /// Waits until nothing is being written.
+    pub(super) async fn notes_written(&self) {
+        loop {
+            let mut idle = std::pin::pin!(self.notes_idle.notified());
+            idle.as_mut().enable();
+            if !self.with_notes(|notes| notes.under_way) {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    pub(super) fn with_notes<T>(&self, change: impl FnOnce(&mut Notes) -> T) -> T {
+        change(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note(self: &Arc<Self>, change: impl FnOnce(&mut Notes)) {
+        let starts = self.with_notes(|notes| {
+            change(notes);
+            let has_work = notes.wanted || notes.taken.is_some() || !notes.sealed.is_empty();
+            let starts = has_work && !notes.under_way;
+            notes.under_way |= starts;
+            starts
+        });
+        if starts {
+            self.environment.spawner.spawn(self.clone().write_notes());
+        }
+    }
+
+    async fn write_notes(self: Arc<Self>) {
+        // The directory of a deleted topic may soon be another topic's.
+        let retired = || self.with_shared(|shared| shared.gone == Some(Gone::Retired));
+        loop {
+            let work = self.with_notes(|notes| {
+                let work = notes.next().filter(|_| !retired());
+                notes.under_way = work.is_some();
+                work
+            });
+            let files = &*self.environment.files;
+            match work {
+                None => break,
+                Some(Work::Seal(segment)) => segment.seal(files, &self.site.directory).await,
+                Some(Work::Write(offset, content)) => self.write_checkpoint(offset, content).await,
+                Some(Work::Take) => self.take_checkpoint().await,
+            }
+        }
+        self.notes_idle.notify_waiters();
+    }
+
+    async fn take_checkpoint(self: &Arc<Self>) {
+        let (contents, at, content) = {
+            let appender = self.appender.lock().await;
+            let at = appender.active.summary();
+            let is_known = self.with_notes(|notes| {
+                notes.unsaved_bytes = 0;
+                notes.kept.last() == Some(&at.next_offset)
+            });
+            // Of an empty log there is nothing to know.
+            let is_empty = at.next_offset == Offset(0);
+            if is_known || is_empty || self.check_sound().is_err() || appender.unsettled {
+                return;
+            }
+            let epochs = self.with_shared(|shared| shared.epochs.clone());
+            let content = checkpoint::encode(&self.site, &at, &epochs, &appender.sequencer);
+            (appender.active.contents(), at, content)
+        };
+        if !is_on(SeededBug::TrustAbandonedSnapshot) && self.wait_flushed(at.next_offset).await.is_err() {
+            return;
+        }
+        // Before the checkpoint, which is of no use without it.
+        if let Some(contents) = contents
+            && let Err(error) = contents.write(&*self.environment.files, &self.site.directory).await
+        {
+            let path = segment_path(&self.site.directory, at.base_offset);
+            return tracing::warn!("the indexes of {} so far were not written: {error}", path.display());
+        }
+        self.write_checkpoint(at.next_offset, content).await;
+    }
+
+    async fn write_checkpoint(&self, offset: Offset, content: BytesMut) {
+        let (files, directory) = (&*self.environment.files, &self.site.directory);
+        if let Err(error) = checkpoint::write(files, &self.site, offset, content).await {
+            return tracing::warn!("partition {}: no checkpoint at offset {offset}: {error}", self.site);
+        }
+        let superseded = self.with_notes(|notes| {
+            notes.kept.push(offset);
+            let surplus = notes.kept.len().saturating_sub(checkpoint::KEPT);
+            notes.kept.drain(..surplus).collect::<Vec<_>>()
+        });
+        for old in superseded {
+            if let Err(error) = checkpoint::remove(files, directory, old).await {
+                tracing::warn!("partition {}: the checkpoint at offset {old} stays: {error}", self.site);
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Starts that begin at a checkpoint: what they read, what they know, and what they do not believe.
+
+use std::path::{Path, PathBuf};
+
+use gapless_common::error_code::ErrorCode;
+use gapless_common::types::Offset;
+
+use super::verdict::Boot;
+use crate::log::testing::{
+    PARTITION, Rig, Sent, append, append_durably, batch, numbered, numbered_batches, read_all,
+};
+use crate::log::{Durability, PartitionLog, State, checkpoint};
+use crate::storage::{Files as _, create_over, write_all_at};
+
+const BOOTS: [Boot; 2] = [Boot::Same, Boot::Other];
+
+async fn checkpoints(rig: &Rig) -> Vec<i64> {
+    let entries = rig.plain().list(Path::new(PARTITION)).await.unwrap();
+    entries.iter().filter_map(|entry| checkpoint::parse_name(&entry.name)).map(|offset| offset.0).collect()
+}
+
+fn path(offset: i64) -> PathBuf {
+    Path::new(PARTITION).join(format!("{offset:020}.producers"))
+}
+
+/// A partition with segments of some batches and a checkpoint at the end, and the batches that follow.
+async fn stopped(segment_bytes: u64) -> (Rig, Vec<Sent>) {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    rig.config.segment_bytes = segment_bytes;
+    rig.config.index_interval_bytes = 100;
+    let log = rig.create().await;
+    let mut sent = numbered_batches(0, 20, 2);
+    let rest = sent.split_off(12);
+    for sent in &sent {
+        append_durably(&log, sent).await;
+    }
+    log.flush_and_close().await.unwrap();
+    log.note_all().await;
+    (rig, [sent, rest].concat())
+}
+
+/// Everything is as if the whole log had been read: offsets, duplicates, gaps, what readers get.
+async fn is_whole(log: &std::sync::Arc<PartitionLog>, sent: &[Sent], batches: usize) {
+    assert_eq!(log.state(), State::Online);
+    let end = batches as i64 * 2;
+    assert_eq!((log.end_offset(), log.high_watermark()), (Offset(end), Offset(end)));
+    for from in 0..end {
+        assert_eq!(read_all(log, from).await, numbered(from - from % 2..end), "from {from}");
+    }
+    for (at, sent) in sent.iter().enumerate().take(batches).skip(batches - 5) {
+        let again = append(log, sent).await.unwrap();
+        assert_eq!((again.duplicate, again.base_offset), (true, Offset(at as i64 * 2)));
+    }
+    let gap = append(log, &sent[batches + 1]).await.unwrap_err();
+    assert_eq!(gap.code, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_eq!(log.leader_epoch_at(Offset(0)).0, 1);
+}
+
+#[tokio::test]
+async fn a_log_with_a_checkpoint_at_its_end_is_not_read() {
+    for segment_bytes in [300, 1 << 20] {
+        for boot in BOOTS {
+            let (mut rig, sent) = stopped(segment_bytes).await;
+            let (log, report) = rig.reopen(boot).await;
+            assert_eq!((report.scanned_bytes, report.checkpoint), (0, Some(Offset(24))));
+            assert!(report.log_bytes > 0);
+            is_whole(&log, &sent, 12).await;
+            append_durably(&log, &sent[12]).await;
+            assert_eq!(read_all(&log, 0).await, numbered(0..26));
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_what_lies_behind_the_checkpoint_is_read() {
+    for segment_bytes in [300, 1 << 20] {
+        for boot in BOOTS {
+            let (mut rig, sent) = stopped(segment_bytes).await;
+            let (log, _) = rig.reopen(boot).await;
+            for sent in &sent[12..14] {
+                append_durably(&log, sent).await;
+            }
+            let (log, report) = rig.reopen(boot).await;
+            let behind = sent[12].bytes.len() + sent[13].bytes.len();
+            assert_eq!(report.scanned_bytes, behind as u64, "segments of {segment_bytes}");
+            is_whole(&log, &sent, 14).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_taken_whenever_so_many_bytes_were_flushed_and_the_last_two_are_kept() {
+    for durability in [Durability::Fsync, Durability::Os] {
+        let mut rig = Rig::new(durability).await;
+        let sent = numbered_batches(0, 30, 2);
+        rig.config.checkpoint_interval_bytes = sent[0].bytes.len() as u64 * 4;
+        let log = rig.create().await;
+        for sent in &sent[..24] {
+            append(&log, sent).await.unwrap();
+            log.wait_flushed(log.end_offset()).await.unwrap();
+            log.notes_written().await;
+        }
+        let kept = checkpoints(&rig).await;
+        assert_eq!(kept, [40, 48], "{durability:?}");
+        let (log, report) = rig.reopen(Boot::Same).await;
+        assert_eq!((report.checkpoint, report.scanned_bytes), (Some(Offset(48)), 0));
+        is_whole(&log, &sent, 24).await;
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_comes_with_each_new_segment() {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    rig.config.segment_bytes = 300;
+    let log = rig.create().await;
+    let sent = numbered_batches(0, 20, 2);
+    for sent in &sent[..12] {
+        append_durably(&log, sent).await;
+        log.notes_written().await;
+    }
+    let kept = checkpoints(&rig).await;
+    assert_eq!(kept.len(), 2);
+    let (log, report) = rig.reopen(Boot::Other).await;
+    assert_eq!(report.checkpoint, Some(Offset(kept[1])));
+    assert!(report.scanned_bytes <= 300);
+    is_whole(&log, &sent, 12).await;
+}
+
+#[tokio::test]
+async fn a_damaged_checkpoint_is_not_believed_and_the_one_before_it_is() {
+    let (mut rig, sent) = stopped(1 << 20).await;
+    let (log, _) = rig.reopen(Boot::Same).await;
+    append_durably(&log, &sent[12]).await;
+    log.flush_and_close().await.unwrap();
+    log.note_all().await;
+    assert_eq!(checkpoints(&rig).await, [24, 26]);
+    let good = rig.read_file(&path(26)).await;
+    for at in (0..good.len()).step_by(7) {
+        let mut damaged = good.clone();
+        damaged[at] ^= 1;
+        let file = create_over(&rig.plain(), &path(26)).await.unwrap();
+        write_all_at(&*file, 0, &[damaged.into()]).await.unwrap();
+        let (log, report) = rig.try_open(Boot::Other).await;
+        assert_eq!(report.checkpoint, Some(Offset(24)), "byte {at}");
+        assert_eq!(checkpoints(&rig).await, [24], "what is of no use is removed");
+        is_whole(&log, &sent, 13).await;
+    }
+}
+
+#[tokio::test]
+async fn without_indexes_everything_is_read_and_is_the_same() {
+    for segment_bytes in [300, 1 << 20] {
+        let (mut rig, sent) = stopped(segment_bytes).await;
+        for entry in rig.plain().list(Path::new(PARTITION)).await.unwrap() {
+            if entry.name.ends_with(".index") {
+                rig.plain().remove(&Path::new(PARTITION).join(entry.name)).await.unwrap();
+            }
+        }
+        let (log, report) = rig.reopen(Boot::Other).await;
+        assert_eq!((report.scanned_bytes, report.checkpoint), (report.log_bytes, Some(Offset(24))));
+        is_whole(&log, &sent, 12).await;
+    }
+}
+
+/// The checkpoint was written after the flush: what it speaks of was there.
+#[tokio::test]
+async fn a_log_that_ends_before_its_checkpoint_has_lost_something() {
+    for boot in BOOTS {
+        let (mut rig, sent) = stopped(1 << 20).await;
+        let bytes = rig.segment_bytes(0).await;
+        let batch = sent[0].bytes.len();
+        rig.set_segment(0, &bytes[..bytes.len() - batch]).await;
+        let (log, _) = rig.reopen(boot).await;
+        assert!(matches!(log.state(), State::Quarantined { at: Offset(22), .. }), "{:?}", log.state());
+        assert_eq!(read_all(&log, 0).await, numbered(0..22));
+        assert_eq!(checkpoints(&rig).await, [24], "it stays as a witness");
+    }
+}
+
+#[tokio::test]
+async fn the_checkpoint_of_another_topic_is_none() {
+    let (mut rig, sent) = stopped(1 << 20).await;
+    let mut bytes = rig.read_file(&path(24)).await;
+    bytes[8] ^= 1;
+    let body = bytes.len() - 4;
+    let checksum = crc32fast::hash(&bytes[..body]).to_be_bytes();
+    bytes[body..].copy_from_slice(&checksum);
+    let file = rig.plain().open(&path(24)).await.unwrap();
+    write_all_at(&*file, 0, &[bytes.into()]).await.unwrap();
+    let (log, report) = rig.reopen(Boot::Other).await;
+    assert_eq!((report.checkpoint, report.scanned_bytes), (None, report.log_bytes));
+    is_whole(&log, &sent, 12).await;
+}
+
+#[tokio::test]
+async fn nothing_is_noted_of_what_is_not_flushed_or_failed() {
+    let rig = Rig::new(Durability::Fsync).await;
+    let log = rig.create().await;
+    append_durably(&log, &numbered_batches(0, 1, 2)[0]).await;
+    crate::storage::faulty::Faults::set(&rig.faults.flush_fails, true);
+    append(&log, &numbered_batches(2, 1, 2)[0]).await.unwrap();
+    log.flush_and_close().await.unwrap_err();
+    log.note_all().await;
+    assert!(checkpoints(&rig).await.is_empty());
+}
+
+#[tokio::test]
+async fn producers_outlive_their_records_through_checkpoints() {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    let log = rig.create().await;
+    append_durably(&log, &batch(Some((9, 0)), 0, &["its only one"])).await;
+    for sent in &numbered_batches(1, 9, 1) {
+        append_durably(&log, sent).await;
+    }
+    log.flush_and_close().await.unwrap();
+    log.note_all().await;
+    for _ in 0..3 {
+        let (log, report) = rig.reopen(Boot::Same).await;
+        assert_eq!(report.scanned_bytes, 0);
+        assert_eq!(log.producers(), 2);
+        let again = append(&log, &batch(Some((9, 0)), 0, &["its only one"])).await.unwrap();
+        assert_eq!((again.duplicate, again.base_offset), (true, Offset(0)));
+    }
+}
