@@ -44,8 +44,9 @@ fn main() -> ExitCode {
     let mut broker = Broker::builder().data_dir(mount.join("data")).start();
     let senders: [Sender; 2] = [by_library, by_librdkafka];
     let mut refused = 0.0;
-    let told = through(&mut broker, &TOPICS, records, times, &senders, &mut |broker, time| {
+    let told = through(&mut broker, &TOPICS, records, times, &senders, &mut |broker, time, send_on| {
         mount.fill();
+        send_on();
         broker.wait_for_metric("gapless_broker_batches_refused_total", &[("reason", "storage")], 1.0);
         thread::sleep(FULL_FOR);
         refused += broker.metric("gapless_broker_batches_refused_total", &[("reason", "storage")]);

@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     let begun = Instant::now();
     let topics: Vec<_> = senders.iter().map(String::as_str).collect();
     let by: Vec<_> = topics.iter().map(|name| sender(name)).collect();
-    let told = through(&mut broker, &topics, records, kills, &by, &mut |broker, kill| {
+    let told = through(&mut broker, &topics, records, kills, &by, &mut |broker, kill, _| {
         broker.restart();
         if kill.is_multiple_of(10) {
             eprintln!("{kill} kills after {:.0} s", begun.elapsed().as_secs_f64());

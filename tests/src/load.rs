@@ -69,11 +69,15 @@ pub struct Run<'a> {
 /// What a sender was told of each record: the offset if it was acknowledged, −1 where the sender does not say at which.
 pub type Told = Vec<Option<i64>>;
 
+/// What happens to the broker: it is given the number of the time, and what lets the senders send on while it happens.
+pub type Disturbance<'a> = dyn FnMut(&mut Broker, u64, &dyn Fn()) + 'a;
+
 /// A way to send.
 pub type Sender = fn(&Run<'_>) -> Told;
 
 /// Several senders at once, each with a topic of its own and `records` records, while `disturb` is called `times` times, at
-/// equal shares of the records that all of them together had acknowledged. Gives what each sender was told.
+/// equal shares of the records that all of them together had acknowledged. Unless it lets them send on, they stop half a share
+/// later. Gives what each sender was told.
 ///
 /// # Panics
 /// If acknowledgements stop coming.
@@ -83,7 +87,7 @@ pub fn through(
     records: u64,
     times: u64,
     senders: &[Sender],
-    disturb: &mut dyn FnMut(&mut Broker, u64),
+    disturb: &mut Disturbance<'_>,
 ) -> Vec<Told> {
     let address = broker.address().to_owned();
     let under_way: Vec<_> = (topics.iter().zip(senders))
@@ -102,15 +106,14 @@ pub fn through(
         let all = records * under_way.len() as u64;
         let share = records / (times + 1);
         for time in 1..=times {
-            for (.., gate, _) in &under_way {
-                gate.open(share * time + share / 2);
-            }
+            let open_to = |number| under_way.iter().for_each(|(.., gate, _)| gate.open(number));
+            open_to(share * time + share / 2);
             let wanted = all / (times + 1) * time;
             wait_until(&format!("{wanted} acknowledged records"), || {
                 assert!(!running.iter().any(|sender| sender.is_finished()), "a sender ended before its time");
                 under_way.iter().map(|(.., acked)| acked.load(Ordering::Relaxed)).sum::<u64>() >= wanted
             });
-            disturb(broker, time);
+            disturb(broker, time, &|| open_to(share * (time + 1)));
         }
         drop(open);
         running

@@ -30,7 +30,7 @@ fn assert_kept(read: &[Record], told: &Told) {
 fn kept(durability: &str, kills: u64, senders: &[(&str, Sender)]) {
     let (topics, senders): (Vec<_>, Vec<_>) = senders.iter().copied().unzip();
     let mut broker = Broker::builder().flag("--durability", durability).start();
-    let told = through(&mut broker, &topics, RECORDS, kills, &senders, &mut |broker, _| broker.restart());
+    let told = through(&mut broker, &topics, RECORDS, kills, &senders, &mut |broker, _, _| broker.restart());
     let before: Vec<_> = topics.iter().map(|topic| log(&broker, topic)).collect();
     for (read, told) in before.iter().zip(&told) {
         assert_kept(read, told);
