@@ -15,7 +15,7 @@ use crate::{
     api,
     config::{Config, ConfigError, split_address},
     http, listener,
-    log::{FlushMarks, Flusher},
+    log::{CleanMark, FlushMarks, Flusher, Prior},
     metrics::{BrokerMetrics, StaticFacts},
     open_connections::OpenConnections,
     rate_limited_log::RateLimitedLog,
@@ -121,6 +121,8 @@ impl Broker {
                 Some(bound)
             }
         };
+        // Before anything is changed.
+        let clean = CleanMark::take(&*files).await.map_err(StartError::DataDir)?;
         let meta = Meta::open(Arc::clone(&files), boot_id, &seams.random).await?;
         let group_flush =
             DiskFlush::new(seams.spawner.clone(), &*files).await.map_err(StartError::DataDir)?;
@@ -133,8 +135,9 @@ impl Broker {
             marks.clone(),
         );
         tasks.0.push(flushing);
+        let prior = Prior::new(meta.boot(), marks, clean);
         let store =
-            Store::new(Arc::clone(&files), &config, &meta, flusher.clone(), marks, seams.spawner.clone());
+            Store::new(Arc::clone(&files), &config, &meta, flusher.clone(), prior, seams.spawner.clone());
         let recovered = store.recover().await?;
         metrics.recovery_truncated_bytes.set(recovered.truncated_bytes as f64);
         let catalogue = Catalogue::new(
@@ -228,8 +231,19 @@ impl Broker {
             false
         });
         self.flusher.stop();
+        // What is written from here on only spares the next start some reading.
+        let note = async {
+            if clean {
+                shared.note_all().await;
+                self.flusher.ended().await;
+            }
+        };
+        let noted = timeout_at(began + limit, note).await.is_ok();
         for task in &self.tasks {
             task.abort();
+        }
+        if clean && noted {
+            shared.mark_clean(began + limit).await;
         }
         shared.unlock();
         clean

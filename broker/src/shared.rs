@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::stream::{self, StreamExt as _};
 use gapless_common::seam::Seams;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     config::Config,
-    log::State,
+    log::{CleanMark, PartitionLog, State},
     metrics::BrokerMetrics,
     open_connections::OpenConnections,
     rate_limited_log::RateLimitedLog,
@@ -17,6 +17,9 @@ use crate::{
     storage::{Files, LockGuard},
     topics::{Catalogue, meta::Meta},
 };
+
+/// Partitions whose checkpoints are written at once when the broker stops: as many as a disk takes.
+const NOTED_AT_ONCE: usize = 16;
 
 /// The address that clients of one listener are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +96,27 @@ impl Shared {
             all &= flushed.is_ok();
         }
         all
+    }
+
+    /// All logs are closed: notes what spares the next start the reading of them.
+    pub async fn note_all(&self) {
+        stream::iter(self.logs())
+            .for_each_concurrent(NOTED_AT_ONCE, |log| async move { log.note_all().await })
+            .await;
+    }
+
+    /// Nothing runs any more: leaves the mark of a clean stop, if it was one.
+    pub async fn mark_clean(&self, until: Instant) {
+        match timeout_at(until, CleanMark::write(&*self.files, &self.logs())).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => tracing::info!("no mark of a clean stop: not all partitions are well"),
+            Ok(Err(error)) => tracing::warn!("no mark of a clean stop: {error}"),
+            Err(_) => tracing::warn!("no mark of a clean stop: there was no time for it"),
+        }
+    }
+
+    fn logs(&self) -> Vec<Arc<PartitionLog>> {
+        self.catalogue.all().iter().flat_map(|topic| topic.partitions.clone()).collect()
     }
 
     /// Partitions that are not fully served, with the reason.

@@ -224,3 +224,90 @@ async fn a_data_directory_that_is_a_file_is_called_one() {
     let refused = rig.try_start("a").await.err().unwrap().sentence(Path::new("data"));
     assert_eq!(refused, "--data-dir data: the data directory cannot be used: it is a file, not a directory");
 }
+
+fn clean_mark(rig: &Rig) -> std::path::PathBuf {
+    rig.data_dir().join("clean")
+}
+
+#[tokio::test]
+async fn a_clean_stop_is_marked_last_and_the_mark_is_gone_before_anything_changes() {
+    let rig = Rig::new();
+    let broker = rig.start("a").await;
+    let first = client(&broker).await;
+    assert_eq!(create(&first, "events").await, ErrorCode::NONE);
+    append(&first, "events", "kept").await;
+    assert!(!clean_mark(&rig).exists());
+    assert!(broker.stop().await);
+    assert!(clean_mark(&rig).exists());
+    let epoch = {
+        let broker = rig.start("b").await;
+        assert!(!clean_mark(&rig).exists());
+        let log = broker.shared.catalogue.partition("events", 0).unwrap();
+        assert_eq!((log.state(), log.end_offset().0), (State::Online, 1));
+        assert_eq!(append(&client(&broker).await, "events", "more").await, 1);
+        assert!(broker.stop().await);
+        log.leader_epoch()
+    };
+    // Nothing was written, so nothing is read or flushed; the leader epoch rises all the same.
+    let flushes = rig.faults.flushes.load(Ordering::SeqCst);
+    let broker = rig.start("b").await;
+    let log = broker.shared.catalogue.partition("events", 0).unwrap();
+    assert!(log.leader_epoch() > epoch);
+    assert!(rig.faults.flushes.load(Ordering::SeqCst) <= flushes + 3, "meta.json, state.json, flush marks");
+    assert!(broker.stop().await);
+}
+
+#[tokio::test]
+async fn a_stale_clean_mark_is_not_believed() {
+    let rig = Rig::new();
+    let broker = rig.start("a").await;
+    assert_eq!(create(&client(&broker).await, "events").await, ErrorCode::NONE);
+    append(&client(&broker).await, "events", "first").await;
+    assert!(broker.stop().await);
+    let stale = std::fs::read(clean_mark(&rig)).unwrap();
+    let broker = rig.start("a").await;
+    append(&client(&broker).await, "events", "second").await;
+    assert!(broker.stop().await);
+    for content in [&stale[..], b"no mark at all"] {
+        std::fs::write(clean_mark(&rig), content).unwrap();
+        let broker = rig.start("a").await;
+        let log = broker.shared.catalogue.partition("events", 0).unwrap();
+        assert_eq!((log.state(), log.end_offset().0), (State::Online, 2));
+        assert!(broker.stop().await);
+    }
+}
+
+#[tokio::test]
+async fn a_stop_with_a_partition_that_is_not_well_is_not_marked_clean() {
+    let rig = Rig::new();
+    let broker = rig.start("a").await;
+    let client = client(&broker).await;
+    assert_eq!(create(&client, "events").await, ErrorCode::NONE);
+    Faults::set(&rig.faults.flush_fails, true);
+    client.call(produce("events", 1, "x")).await.unwrap();
+    let log = broker.shared.catalogue.partition("events", 0).unwrap();
+    while log.state() == State::Online {
+        tokio::task::yield_now().await;
+    }
+    Faults::set(&rig.faults.flush_fails, false);
+    broker.stop().await;
+    assert!(!clean_mark(&rig).exists());
+}
+
+#[tokio::test]
+async fn a_start_that_cannot_make_names_durable_serves_nothing() {
+    let rig = Rig::new();
+    let broker = rig.start("a").await;
+    assert_eq!(create(&client(&broker).await, "events").await, ErrorCode::NONE);
+    append(&client(&broker).await, "events", "kept").await;
+    assert!(broker.stop().await);
+    std::fs::remove_file(clean_mark(&rig)).unwrap();
+    Faults::set(&rig.faults.sync_dir_fails, true);
+    assert!(matches!(rig.try_start("a").await, Err(StartError::Topics(_))));
+    Faults::set(&rig.faults.sync_dir_fails, false);
+    // The data directory's own names, both of topics and trash, the topic's and the partition's.
+    let before = rig.faults.dir_syncs.load(Ordering::SeqCst);
+    let broker = rig.start("a").await;
+    assert!(rig.faults.dir_syncs.load(Ordering::SeqCst) >= before + 5);
+    assert!(broker.stop().await);
+}

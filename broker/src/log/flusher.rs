@@ -51,6 +51,7 @@ struct Inner {
     queue: Mutex<Queue>,
     marks: Mutex<MarkBook>,
     wake: Notify,
+    ended: Notify,
     observer: Arc<dyn FlushObserver>,
     keys: AtomicU64,
 }
@@ -78,10 +79,15 @@ impl Flusher {
             queue: Mutex::new(Queue::default()),
             marks: Mutex::new(MarkBook::new(marks)),
             wake: Notify::new(),
+            ended: Notify::new(),
             observer,
             keys: AtomicU64::new(0),
         }));
-        let task = spawner.spawn(run(flusher.clone(), files, group_flush));
+        let running = flusher.clone();
+        let task = spawner.spawn(async move {
+            run(running.clone(), files, group_flush).await;
+            running.0.ended.notify_one();
+        });
         (flusher, task)
     }
 
@@ -90,6 +96,11 @@ impl Flusher {
     pub fn stop(&self) {
         self.queue().stopping = true;
         self.0.wake.notify_one();
+    }
+
+    /// Waits until the task has ended after [`Flusher::stop`]. For one who waits.
+    pub async fn ended(&self) {
+        self.0.ended.notified().await;
     }
 
     /// A number that tells a partition from all others.

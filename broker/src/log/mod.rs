@@ -6,6 +6,7 @@
 //! - [`flusher`]: group commit. A file with unflushed bytes has one flush under way; what arrives in the meantime forms
 //!   its next group. When it is done, the high watermark moves.
 //! - [`flush_marks`]: what was flushed is noted, so that recovery can tell a torn tail from corruption.
+//! - [`clean_mark`]: where every log ended at a clean stop.
 //! - `checkpoint`, `notes`: what is written down now and then so that the next start need not read everything.
 //! - `read`: ranges of segment files below the high watermark, found through `index` and `walk`, and `verified` by
 //!   `batch_reader` unless this process wrote them.
@@ -20,6 +21,7 @@
 mod append;
 mod batch_reader;
 mod checkpoint;
+pub mod clean_mark;
 mod contents;
 mod epochs;
 pub mod error;
@@ -54,6 +56,7 @@ use gapless_common::{
 };
 
 pub use append::{AppendPolicy, Appended};
+pub use clean_mark::CleanMark;
 pub use error::{OpenError, ReadError, Refusal, StorageError};
 pub use flush_marks::FlushMarks;
 pub use flusher::{FlushObserver, Flusher};

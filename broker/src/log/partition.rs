@@ -16,6 +16,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::append::Appender;
 use super::epochs::LeaderEpochs;
+use super::flush_marks::MarkKey;
 use super::losses::Losses;
 use super::notes::Notes;
 use super::quarantine::Quarantine;
@@ -272,6 +273,12 @@ impl PartitionLog {
     #[cfg(test)]
     pub(super) fn watchers(&self) -> usize {
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner).waiting.len()
+    }
+
+    /// What there is of the last segment; `None` of a log that has none.
+    pub(super) fn end_of_last_segment(&self) -> Option<(MarkKey, Summary)> {
+        let shared = self.shared();
+        shared.segments.last().map(|active| (self.site.mark_key(), active.summary()))
     }
 
     /// Waits until everything below `upto` is durable under the mode in force.

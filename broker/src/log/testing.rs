@@ -18,8 +18,8 @@ use super::flusher::{FlushObserver, Flusher};
 use super::recovery::verdict::Boot;
 use super::state_file::StateFile;
 use super::{
-    AppendPolicy, Appended, Durability, FlushMarks, LogConfig, LogEnvironment, PartitionLog, Prior,
-    RecoveryReport, Refusal, Site,
+    AppendPolicy, Appended, CleanMark, Durability, FlushMarks, LogConfig, LogEnvironment, PartitionLog,
+    Prior, RecoveryReport, Refusal, Site,
 };
 use crate::storage::faulty::{Faults, FaultyFiles};
 use crate::storage::group_flush::DiskFlush;
@@ -82,6 +82,7 @@ pub(super) struct Rig {
     pub epoch: LeaderEpoch,
     /// What recovery is told; nothing, unless a test says otherwise.
     pub marks: FlushMarks,
+    pub clean: CleanMark,
 }
 
 pub(super) const PARTITION: &str = "topics/events/0";
@@ -118,6 +119,7 @@ impl Rig {
             config,
             epoch: LeaderEpoch(1),
             marks: FlushMarks::default(),
+            clean: CleanMark::default(),
         }
     }
 
@@ -141,7 +143,7 @@ impl Rig {
     }
 
     pub(super) async fn try_open(&self, boot: Boot) -> (Arc<PartitionLog>, RecoveryReport) {
-        let prior = Prior::new(boot, self.marks.clone());
+        let prior = Prior::new(boot, self.marks.clone(), self.clean.clone());
         PartitionLog::open(&self.environment, Self::site(), self.config.clone(), self.epoch, &prior)
             .await
             .unwrap()

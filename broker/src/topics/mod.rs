@@ -4,11 +4,13 @@
 //! - [`config`]: a topic's settings.
 //! - [`meta`]: what the broker knows of itself.
 //! - [`store`]: `topic.json`, and the order in which directories appear and vanish.
+//! - `opening`: all logs at a start, several at once.
 //! - this file: the catalogue that requests look into.
 
 pub mod config;
 pub mod meta;
 pub mod names;
+mod opening;
 mod store;
 
 use std::{

@@ -24,8 +24,8 @@ use super::{Topic, TopicConfig, meta::Meta};
 use crate::{
     config::Config,
     log::{
-        FlushMarks, Flusher, INDEX_INTERVAL_BYTES_DEFAULT, LogConfig, LogEnvironment, OpenError,
-        PRODUCERS_MAX_DEFAULT, PartitionLog, Prior, Site,
+        Flusher, INDEX_INTERVAL_BYTES_DEFAULT, LogConfig, LogEnvironment, OpenError, PRODUCERS_MAX_DEFAULT,
+        PartitionLog, Prior, RecoveryReport, Site,
     },
     storage::{
         Files,
@@ -38,7 +38,7 @@ const TRASH: &str = "trash";
 const TOPIC_FILE: &str = "topic.json";
 const FORMAT_VERSION: u32 = 1;
 /// Partitions created or recovered at once: enough to keep a disk busy, few enough for its queue.
-const PARTITIONS_AT_ONCE: usize = 16;
+pub(super) const PARTITIONS_AT_ONCE: usize = 16;
 
 #[derive(Serialize, Deserialize)]
 struct TopicFile {
@@ -69,6 +69,9 @@ pub enum OpenTopicsError {
         /// The operating system's reason.
         source: io::Error,
     },
+    /// The task that opened a log ended without a word.
+    #[error("a log was not opened: its task has ended")]
+    GivenUp,
     /// A log cannot be opened at all.
     #[error("{topic}-{partition}: {source}")]
     Log {
@@ -89,14 +92,20 @@ pub struct Recovered {
     pub truncated_bytes: u64,
 }
 
+/// A topic whose logs are still to be opened, and how many these are.
+pub(super) struct Unopened {
+    pub(super) topic: Topic,
+    pub(super) partitions: i32,
+}
+
 /// The directories of all topics; cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     files: Arc<dyn Files>,
     config: Config,
-    environment: LogEnvironment,
+    pub(super) environment: LogEnvironment,
     leader_epoch: LeaderEpoch,
-    prior: Arc<Prior>,
+    pub(super) prior: Arc<Prior>,
 }
 
 impl Store {
@@ -106,7 +115,7 @@ impl Store {
         config: &Config,
         meta: &Meta,
         flusher: Flusher,
-        marks: FlushMarks,
+        prior: Prior,
         spawner: Spawner,
     ) -> Self {
         Self {
@@ -114,7 +123,7 @@ impl Store {
             files,
             config: config.clone(),
             leader_epoch: meta.leader_epoch(),
-            prior: Arc::new(Prior::new(meta.boot(), marks)),
+            prior: Arc::new(prior),
         }
     }
 
@@ -242,14 +251,14 @@ impl Store {
             }
         }
         let at = |source| OpenTopicsError::Io { path: TOPICS.into(), source };
-        let mut recovered = Recovered { topics: Vec::new(), truncated_bytes: 0 };
+        let mut unopened = Vec::new();
         for entry in self.files.list(Path::new(TOPICS)).await.map_err(at)? {
             if !entry.is_dir {
                 continue;
             }
             let path = Self::topic_dir(&entry.name);
             match small_file::read::<TopicFile>(&*self.files, &path.join(TOPIC_FILE), FORMAT_VERSION).await? {
-                Some(content) => self.open(Text::from(entry.name), content, &mut recovered).await?,
+                Some(content) => unopened.push(self.prepare(Text::from(entry.name), content).await?),
                 None if self.holds_records(&path).await.map_err(at)? => {
                     return Err(OpenTopicsError::Content {
                         path: path.join(TOPIC_FILE),
@@ -268,6 +277,7 @@ impl Store {
                 None => tracing::warn!("{} is no topic and is left alone", path.display()),
             }
         }
+        let recovered = self.open_all(unopened).await?;
         let topics = &recovered.topics;
         let ids: BTreeMap<_, _> = topics.iter().map(|topic| (topic.id, topic.partitions.len())).collect();
         self.environment.flusher.keep_marks_of(|id, partition| {
@@ -300,12 +310,8 @@ impl Store {
         Ok(false)
     }
 
-    async fn open(
-        &self,
-        name: Text,
-        content: TopicFile,
-        recovered: &mut Recovered,
-    ) -> Result<(), OpenTopicsError> {
+    /// A topic whose logs are still to be opened.
+    async fn prepare(&self, name: Text, content: TopicFile) -> Result<Unopened, OpenTopicsError> {
         let path = Self::topic_dir(&name);
         let id = TopicId::parse(&content.id).ok_or_else(|| OpenTopicsError::Content {
             path: path.join(TOPIC_FILE),
@@ -314,34 +320,24 @@ impl Store {
         let config = self.settings(&path, &content.config)?;
         let at = |source| OpenTopicsError::Io { path: path.clone(), source };
         self.files.sync_dir(&path).await.map_err(at)?;
-        let opened: Vec<_> = stream::iter(0..content.partitions)
-            .map(|partition| self.open_log(&name, id, partition, &config))
-            .buffered(PARTITIONS_AT_ONCE)
-            .try_collect()
-            .await?;
-        let mut partitions = Vec::with_capacity(opened.len());
-        for (log, truncated_bytes) in opened {
-            recovered.truncated_bytes += truncated_bytes;
-            partitions.push(log);
-        }
-        recovered.topics.push(Topic { name, id, config, overrides: content.config, partitions });
-        Ok(())
+        let partitions = content.partitions;
+        Ok(Unopened {
+            topic: Topic { name, id, config, overrides: content.config, partitions: Vec::new() },
+            partitions,
+        })
     }
 
-    async fn open_log(
+    pub(super) async fn open_log(
         &self,
         topic: &str,
         id: TopicId,
         partition: i32,
         config: &TopicConfig,
-    ) -> Result<(Arc<PartitionLog>, u64), OpenTopicsError> {
+    ) -> Result<(Arc<PartitionLog>, RecoveryReport), OpenTopicsError> {
         let site = Self::site(topic, id, partition);
-        let config = self.log_config(config);
-        let (log, report) =
-            PartitionLog::open(&self.environment, site, config, self.leader_epoch, &self.prior)
-                .await
-                .map_err(|source| OpenTopicsError::Log { topic: topic.to_owned(), partition, source })?;
-        Ok((log, report.truncated_bytes))
+        PartitionLog::open(&self.environment, site, self.log_config(config), self.leader_epoch, &self.prior)
+            .await
+            .map_err(|source| OpenTopicsError::Log { topic: topic.to_owned(), partition, source })
     }
 
     fn settings(

@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use gapless_broker::{
     log::{
-        AppendPolicy, Boot, Durability, FlushMarks, FlushObserver, Flusher, LogConfig, LogEnvironment,
-        PartitionLog, Prior, ReadError, Site, State, StorageError,
+        AppendPolicy, Boot, CleanMark, Durability, FlushMarks, FlushObserver, Flusher, LogConfig,
+        LogEnvironment, PartitionLog, Prior, ReadError, Site, State, StorageError,
     },
     storage::{Files as _, RealFiles, group_flush::DiskFlush, read_exact_at},
 };
@@ -168,7 +168,7 @@ impl Recovery {
             checkpoint_interval_bytes: 300,
         };
         let environment = LogEnvironment { files, flusher, spawner };
-        let prior = Prior::new(boot, marks);
+        let prior = Prior::new(boot, marks, CleanMark::default());
         let (log, _) = PartitionLog::open(&environment, site, config, LeaderEpoch(epoch), &prior)
             .await
             .expect("whatever is wrong inside, the log opens");

@@ -12,6 +12,7 @@ pub mod verdict;
 
 use std::{io, path::PathBuf, sync::Arc};
 
+use gapless_common::seeded_bug::{SeededBug, is_on};
 use gapless_common::types::{LeaderEpoch, Offset};
 
 use self::known::Known;
@@ -32,7 +33,7 @@ use super::sequencer::Sequencer;
 use super::state_file::StateFile;
 use super::summary::Summary;
 use super::verified::Verified;
-use super::{FlushMarks, LogConfig, LogEnvironment, OpenError, Site, StorageError};
+use super::{CleanMark, FlushMarks, LogConfig, LogEnvironment, OpenError, Site, StorageError};
 use crate::storage::{File, Files};
 
 /// What recovery did with one partition. How the partition stands now its [`PartitionLog::state`] tells.
@@ -46,6 +47,8 @@ pub struct RecoveryReport {
     pub checkpoint: Option<Offset>,
     /// Good batches among them.
     pub batches: u64,
+    /// The log was as a clean stop has left it.
+    pub clean: bool,
     /// Bytes behind the last flush mark that were written again, so that they are durable.
     pub rewritten_bytes: u64,
     /// Bytes of a torn tail that were cut off.
@@ -59,13 +62,14 @@ pub struct RecoveryReport {
 pub struct Prior {
     boot: Boot,
     marks: FlushMarks,
+    clean: CleanMark,
     progress: Arc<Progress>,
 }
 
 impl Prior {
-    /// What happened to the machine, and how far each was flushed.
-    pub fn new(boot: Boot, marks: FlushMarks) -> Self {
-        Self { boot, marks, progress: Arc::default() }
+    /// What happened to the machine, how far each was flushed, and where each ended if the last stop was a clean one.
+    pub fn new(boot: Boot, marks: FlushMarks, clean: CleanMark) -> Self {
+        Self { boot, marks, clean, progress: Arc::default() }
     }
 
     /// Of all that are opened with it.
@@ -125,6 +129,7 @@ impl PartitionLog {
     ) -> Result<(Arc<Self>, RecoveryReport), OpenError> {
         let failed = open_error(&site, "open");
         let boot = prior.boot;
+        let clean = prior.clean.of(site.mark_key()).copied();
         let files = &*environment.files;
         let entries = match files.list(&site.directory).await {
             // Lost, with all that was in it.
@@ -161,8 +166,13 @@ impl PartitionLog {
             let beginning = beginning(files, &site, *base, at, &*file).await;
             let from = beginning.summary.size;
             let interval = config.index_interval_bytes;
-            let Scanned { evidence, contents } =
-                replay.scan(&file, beginning, boot, interval).await.map_err(&failed)?;
+            let trusted = is_on(SeededBug::TrustStaleCleanMark)
+                && clean.is_some_and(|clean| clean.ends_as(&beginning.summary));
+            let Scanned { evidence, contents } = if trusted {
+                Scanned { evidence: replay.pass(&beginning.summary), contents: beginning }
+            } else {
+                replay.scan(&file, beginning, boot, interval).await.map_err(&failed)?
+            };
             let read = evidence.size - from;
             found.push(Found {
                 evidence,
@@ -177,7 +187,8 @@ impl PartitionLog {
             mark: replay.mark(),
             segments: found.iter().map(|found| found.evidence.clone()).collect(),
         });
-        let recovered = Recovered { replay, found, verdict, state_file, losses, known, checkpoint: at };
+        let recovered =
+            Recovered { replay, found, verdict, state_file, losses, known, checkpoint: at, clean };
         let (log, report) = recovered.finish(environment, site, config, leader_epoch, boot).await;
         // What was read now need not be read again.
         log.note_flushed(0);
@@ -242,6 +253,8 @@ struct Recovered {
     losses: Losses,
     known: Known,
     checkpoint: Option<Summary>,
+    /// Where the log ended at a clean stop.
+    clean: Option<Summary>,
 }
 
 impl Recovered {
@@ -253,7 +266,8 @@ impl Recovered {
         leader_epoch: LeaderEpoch,
         boot: Boot,
     ) -> (Arc<PartitionLog>, RecoveryReport) {
-        let Self { mut replay, found, verdict, state_file, losses, known: beforehand, checkpoint } = self;
+        let Self { mut replay, found, verdict, state_file, losses, known: beforehand, checkpoint, clean } =
+            self;
         let files = &*environment.files;
         let mut report = RecoveryReport {
             log_bytes: found.iter().map(|found| found.evidence.size).sum(),
@@ -267,7 +281,17 @@ impl Recovered {
             let (base_offset, file) = (last.evidence.base_offset, &*last.segment.file);
             let mark = replay.mark().filter(|mark| mark.segment == base_offset && mark.differs.is_none());
             let flushed = mark.as_ref().map_or(0, |mark| mark.position);
-            match repair::make_durable(files, &site, file, base_offset, flushed, &verdict, boot).await {
+            // It lies as the clean stop has left it, and that had flushed it.
+            let untouched = verdict.quarantine.is_none()
+                && last.evidence.bad.is_none()
+                && clean.is_some_and(|clean| clean.ends_as(&last.segment.summary()));
+            let repaired = if untouched {
+                Ok(Repaired::default())
+            } else {
+                repair::make_durable(files, &site, file, base_offset, flushed, &verdict, boot).await
+            };
+            report.clean = untouched;
+            match repaired {
                 Ok(Repaired { rewritten_bytes, truncated_bytes, saved_as }) => {
                     report.rewritten_bytes = rewritten_bytes;
                     report.truncated_bytes = truncated_bytes;
