@@ -55,7 +55,7 @@ async fn under_trouble(broker: &Broker, ledger: &mut Ledger, disk: &SimDisk, ran
 }
 
 #[test]
-fn what_was_acknowledged_survives_writes_and_flushes_that_fail() {
+pub fn what_was_acknowledged_survives_writes_and_flushes_that_fail() {
     for seed in 0..600 {
         let disk = disk(seed);
         let random = Random::from_seed(seed);
@@ -83,7 +83,7 @@ fn what_was_acknowledged_survives_writes_and_flushes_that_fail() {
 /// A flush fails, the process is killed, and the page cache lets go of what looked clean. What was never acknowledged may
 /// leave a hole, which looks like corruption in this boot; what was acknowledged is served all the same.
 #[test]
-fn what_a_failed_flush_left_in_the_cache_is_not_needed() {
+pub fn what_a_failed_flush_left_in_the_cache_is_not_needed() {
     for seed in 0..100 {
         let disk = disk(seed);
         let mut ledger = Ledger::default();

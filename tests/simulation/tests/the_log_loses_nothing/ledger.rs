@@ -11,7 +11,7 @@ use gapless_broker::storage::read_exact_at;
 use gapless_common::records::{self, BatchHeader, BatchLimits, Compression, OpenBatch, RecordRef};
 use gapless_common::types::{Offset, ProducerEpoch, ProducerId, Sequence};
 
-/// The wall clock of these tests, and the timestamp of every record.
+/// The wall clock of these tests. Every record of a producer has a timestamp one later than the one before.
 pub const NOW_MS: i64 = 1_700_000_000_000;
 
 /// Batches of one producer that may be under way at once.
@@ -66,8 +66,9 @@ impl Producer {
         let first = self.values().count();
         let values: Vec<String> =
             (first..first + records).map(|number| format!("{id}:{number}:{}", "x".repeat(length))).collect();
-        let mut open = OpenBatch::new(NOW_MS, 256);
-        for (value, timestamp_ms) in values.iter().zip(NOW_MS..) {
+        let first_timestamp = NOW_MS + first as i64;
+        let mut open = OpenBatch::new(first_timestamp, 256);
+        for (value, timestamp_ms) in values.iter().zip(first_timestamp..) {
             let record = RecordRef { timestamp_ms, key: None, value: Some(value.as_bytes()), headers: &[] };
             let _ = open.try_push(&record, 1 << 20);
         }
@@ -241,6 +242,7 @@ fn promise(promised: &mut BTreeMap<i64, String>, place: Place, offset: i64, valu
 impl LogBook {
     async fn check(&mut self, place: Place, log: &Arc<PartitionLog>) {
         let served = read_all(log, &place).await;
+        check_times(log, place, &served).await;
         let start = log.log_start_offset().0;
         assert_eq!(log.high_watermark(), log.end_offset(), "{place:?}: everything recovered is durable");
         assert_eq!(served.len() as i64, log.end_offset().0 - start, "{place:?}: all offsets have a record");
@@ -288,6 +290,28 @@ impl LogBook {
 fn of_producer(served: &[(i64, String)], id: i64) -> impl Iterator<Item = &String> {
     let prefix = format!("{id}:");
     served.iter().map(|(_, value)| value).filter(move |value| value.starts_with(&prefix))
+}
+
+/// What is found by a timestamp is what reading everything would find.
+async fn check_times(log: &Arc<PartitionLog>, place: Place, served: &[(i64, String)]) {
+    let timestamps = served.iter().map(|(offset, value)| {
+        let number: i64 = value.split(':').nth(1).unwrap().parse().unwrap();
+        (*offset, NOW_MS + number)
+    });
+    for asked in [NOW_MS, NOW_MS + 3, NOW_MS + 1000] {
+        let expected = timestamps.clone().find(|(_, timestamp)| *timestamp >= asked);
+        let found = log.offset_for_timestamp(asked).await.unwrap();
+        assert_eq!(found.map(|(offset, timestamp)| (offset.0, timestamp)), expected, "{place:?}: {asked}");
+    }
+}
+
+/// The offset that a read from `offset` finds there.
+pub async fn read_at(broker: &Broker, place: Place, offset: i64) -> i64 {
+    let range = log_of(broker, place).read(Offset(offset), 1, true).await.unwrap().unwrap();
+    let bytes = read_exact_at(&*range.file, range.position, range.len as usize).await.unwrap();
+    let header = BatchHeader::parse(&bytes).unwrap();
+    let holds = (header.base_offset..=header.last_offset()).contains(&Offset(offset));
+    if holds { offset } else { header.base_offset.0 }
 }
 
 /// Everything that a consumer can read of a log, with contiguous offsets.

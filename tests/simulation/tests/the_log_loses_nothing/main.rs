@@ -11,6 +11,7 @@
 mod a_torn_tail_costs_only_itself;
 mod failures_in_a_pipeline_cost_nothing;
 mod history;
+mod known_bugs_are_found;
 mod ledger;
 mod power_may_fail_at_any_operation;
 mod recovery_may_be_cut_off_three_times;

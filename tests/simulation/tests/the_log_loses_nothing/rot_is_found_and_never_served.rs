@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use gapless_broker::log::State;
 use gapless_common::seam::Random;
-use gapless_simulation::disk::SimDisk;
+use gapless_simulation::disk::{DiskFaults, SimDisk};
 
 use super::history::EVENTS;
 use super::ledger::{Ledger, log_of};
-use super::rig::{End, disk, live};
+use super::rig::{End, Outcome, disk, live};
 
 const SEGMENT: &str = "topics/events/0/00000000000000000000.log";
 
@@ -137,4 +137,49 @@ fn rot_in_an_old_segment_is_found_before_it_is_served() {
             .lived();
         }
     }
+}
+
+/// A sector that went to a wrong place is missing where it belongs, and too much where it is.
+#[test]
+fn a_write_that_went_astray_is_never_served() {
+    let mut quarantined = 0;
+    for seed in 0..300 {
+        let disk = disk(seed);
+        let mut ledger = Ledger::default();
+        live(&disk, End::PowerLoss.at_once(), async |broker| {
+            ledger.create(broker, "events", 1, &[("segment.bytes", "2000")]).await;
+            disk.set_faults(DiskFaults {
+                misdirected_per_mille: 60,
+                only: Some(".log".to_owned()),
+                ..DiskFaults::default()
+            });
+            for _ in 0..10 {
+                ledger.send(broker, EVENTS, 1, 2, 200).await;
+                ledger.settle(broker, EVENTS).await;
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        })
+        .lived();
+        disk.set_faults(DiskFaults::default());
+        let damaged = !disk.damage().is_empty();
+        // Without its mark the end of a log looks torn.
+        let hits_marks =
+            disk.damage().iter().any(|hit| hit.path.as_deref() == Some(Path::new("flush-marks")));
+        for end in [End::Kill, End::PowerLoss] {
+            let outcome = live(&disk, end.after_a_stop(), async |broker| {
+                let (kept, promised) = ledger.check_what_is_served(broker, EVENTS).await;
+                let state = log_of(broker, EVENTS).state();
+                let is_well = kept == promised && state == State::Online;
+                let is_quarantined = matches!(state, State::Quarantined { .. });
+                assert!(
+                    is_well || hits_marks || (is_quarantined && damaged),
+                    "seed {seed}: {kept} of {promised}, {state:?}"
+                );
+                quarantined += usize::from(is_quarantined);
+            });
+            // The stray may have hit a file without which nothing starts.
+            assert!(damaged || !matches!(outcome, Outcome::Refused(_)), "seed {seed}: {outcome:?}");
+        }
+    }
+    assert!(quarantined > 20, "{quarantined}");
 }

@@ -9,7 +9,7 @@ use super::ledger::Ledger;
 use super::rig::{End, disk, live};
 
 #[test]
-fn what_recovery_serves_after_a_kill_survives_power_loss() {
+pub fn what_recovery_serves_after_a_kill_survives_power_loss() {
     for seed in 0..400 {
         let disk = disk(seed);
         let random = Random::from_seed(seed);

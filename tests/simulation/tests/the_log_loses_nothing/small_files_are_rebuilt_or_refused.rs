@@ -3,15 +3,16 @@
 
 use std::path::{Path, PathBuf};
 
+use gapless_broker::Broker;
 use gapless_common::seam::Random;
 use gapless_simulation::disk::SimDisk;
 
-use super::history::{go_on, history};
-use super::ledger::Ledger;
+use super::history::{EVENTS, go_on};
+use super::ledger::{Ledger, log_of, read_at};
 use super::rig::{End, Outcome, disk, live};
 
 /// Bytes of one file that are tried: all of a small one.
-const BYTES_MAX: u64 = 200;
+const BYTES_MAX: u64 = 150;
 
 /// What cannot be rebuilt.
 const PRECIOUS: [&str; 2] = ["meta.json", "topic.json"];
@@ -60,15 +61,46 @@ fn damage_each(disk: &SimDisk, ledger: &Ledger) -> Vec<PathBuf> {
     small
 }
 
+/// Two producers fill some segments, long enough for more than one entry in their indexes.
+async fn long_segments(broker: &Broker, ledger: &mut Ledger) {
+    ledger.create(broker, "events", 1, &[("segment.bytes", "20000")]).await;
+    for round in 0..70 {
+        ledger.send(broker, EVENTS, 1 + round % 2, 2, 400).await;
+        ledger.settle(broker, EVENTS).await;
+    }
+}
+
 #[test]
 fn a_damaged_small_file_is_rebuilt_or_refused() {
     for plan in [End::Kill.at_once(), End::Kill.after_a_stop(), End::PowerLoss.after_a_stop()] {
         let disk = disk(1);
         let mut ledger = Ledger::default();
-        live(&disk, plan, async |broker| history(broker, &mut ledger).await).lived();
+        live(&disk, plan, async |broker| long_segments(broker, &mut ledger).await).lived();
         let small = damage_each(&disk, &ledger);
         for name in ["meta.json", "topic.json", "state.json", "flush-marks", "00000000000000000000.index"] {
             assert!(small.iter().any(|path| path.ends_with(name)), "{name} of {small:?}");
         }
+    }
+}
+
+#[test]
+pub fn an_index_that_rots_in_service_is_not_followed() {
+    for seed in 0..30 {
+        let disk = disk(seed);
+        let mut ledger = Ledger::default();
+        live(&disk, End::Kill.at_once(), async |broker| {
+            long_segments(broker, &mut ledger).await;
+            let is_index = |path: &Path| {
+                path.extension().is_some_and(|extension| extension.to_string_lossy().ends_with("index"))
+            };
+            for _ in 0..40 {
+                disk.rot_somewhere(is_index).unwrap();
+            }
+            for offset in (0..log_of(broker, EVENTS).end_offset().0).step_by(7) {
+                assert_eq!(read_at(broker, EVENTS, offset).await, offset, "seed {seed}");
+            }
+            ledger.check(broker).await;
+        })
+        .lived();
     }
 }
