@@ -1,5 +1,5 @@
 #![no_main]
-//! A partition's directory of any content, opened. TMPDIR on a tmpfs makes it several times faster.
+//! A partition's directory of any content, opened.
 
 use std::sync::OnceLock;
 

@@ -2,7 +2,7 @@
 //! contiguous, it takes records again, and the next start finds the same.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -22,7 +22,6 @@ use gapless_common::{
     types::{LeaderEpoch, Offset, PartitionId, TopicId},
 };
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
 
 use crate::{Outcome, record_batches::with_right_checksums};
 
@@ -73,7 +72,6 @@ fn decode(bytes: &[u8]) -> (bool, Vec<Entry>) {
 /// A place to open partitions in, one after the other.
 pub struct Recovery {
     data_dir: TempDir,
-    runtime: Runtime,
 }
 
 struct Nobody;
@@ -88,22 +86,23 @@ struct Found {
     start: Offset,
     end: Offset,
     bytes: Vec<Bytes>,
-    quarantined: bool,
+    /// Why, if it is.
+    quarantined: Option<String>,
 }
 
 impl Recovery {
-    /// A place below the directory for temporary files.
+    /// A place of its own.
     ///
     /// # Panics
     /// If there is no room for one.
     #[expect(clippy::new_without_default, reason = "it makes a directory")]
     pub fn new() -> Self {
-        let data_dir = TempDir::with_prefix("gapless-recovery-").expect("a temporary directory can be made");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime can be built");
-        Self { data_dir, runtime }
+        // In memory where there is such a place: what is flushed here need not outlive anything.
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
+        let data_dir =
+            TempDir::with_prefix_in("gapless-recovery-", folder).expect("a temporary directory can be made");
+        Self { data_dir }
     }
 
     /// Lays the files down and opens the partition.
@@ -113,9 +112,11 @@ impl Recovery {
     pub fn open(&self, bytes: &[u8]) -> Outcome {
         let (another_boot, entries) = decode(bytes);
         let directory = self.data_dir.path().join(DIRECTORY);
-        for folder in ["topics", "torn"] {
-            // The first time there is nothing to remove.
-            let _ = fs::remove_dir_all(self.data_dir.path().join(folder));
+        // What the case before left, flush marks and all.
+        for entry in fs::read_dir(self.data_dir.path()).expect("the directory can be listed") {
+            let path = entry.expect("an entry can be read").path();
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.unwrap_or_else(|error| panic!("{} cannot be removed: {error}", path.display()));
         }
         fs::create_dir_all(&directory).expect("a directory can be made");
         for entry in entries {
@@ -128,20 +129,22 @@ impl Recovery {
                 .expect("a file can be written");
         }
         let boot = if another_boot { Boot::Other } else { Boot::Same };
-        self.runtime.block_on(self.judge(boot))
+        self.judge(boot)
     }
 
-    async fn judge(&self, boot: Boot) -> Outcome {
-        let log = self.start(boot, 1_000_000).await;
-        let mut found = look(&log).await;
-        let outcome = if found.end > found.start { Outcome::Taken } else { Outcome::Refused };
-        if log.state() == State::Online {
-            found.bytes.push(append(&log).await);
-            found.end = log.end_offset();
-        }
-        drop(log);
-        let log = self.start(Boot::Same, 1_000_001).await;
-        assert_eq!(look(&log).await, found, "the next start finds something else");
+    fn judge(&self, boot: Boot) -> Outcome {
+        let (outcome, found) = in_a_process(async {
+            let log = self.start(boot, 1_000_000).await;
+            let mut found = look(&log).await;
+            let outcome = if found.end > found.start { Outcome::Taken } else { Outcome::Refused };
+            if log.state() == State::Online {
+                found.bytes.push(append(&log).await);
+                found.end = log.end_offset();
+            }
+            (outcome, found)
+        });
+        let again = in_a_process(async { look(&self.start(Boot::Same, 1_000_001).await).await });
+        assert_eq!(again, found, "the next start finds something else");
         outcome
     }
 
@@ -150,7 +153,7 @@ impl Recovery {
         let files = Arc::new(RealFiles::new(self.data_dir.path(), spawner.clone()));
         files.create_dir(Path::new("")).await.expect("the data directory is there");
         let flush = DiskFlush::new(spawner.clone(), &*files).await.expect("a disk can be flushed");
-        let marks = FlushMarks::default();
+        let marks = FlushMarks::read(&*files).await;
         let (flusher, _task) =
             Flusher::start(&spawner, files.clone(), Arc::new(flush), Arc::new(Nobody), marks.clone());
         let site = Site {
@@ -176,12 +179,24 @@ impl Recovery {
     }
 }
 
+/// Runs `work` on a runtime of its own, with which everything ends that it started: a task that went on would write what it
+/// knows of this log beside the files of another.
+fn in_a_process<T>(work: impl Future<Output = T>) -> T {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
+    runtime.block_on(work)
+}
+
 /// Everything that is served, which must be sound.
 async fn look(log: &Arc<PartitionLog>) -> Found {
     let (start, end) = (log.log_start_offset(), log.end_offset());
     let high_watermark = log.high_watermark();
     assert!(start <= high_watermark && high_watermark <= end, "{start:?} {high_watermark:?} {end:?}");
-    let quarantined = matches!(log.state(), State::Quarantined { .. });
+    let why = match log.state() {
+        State::Quarantined { why, .. } => Some(why.to_string()),
+        _ => None,
+    };
+    let quarantined = why.is_some();
     let (mut next, mut bytes) = (start, Vec::new());
     loop {
         match log.read(next, 1 << 20, true).await {
@@ -205,7 +220,7 @@ async fn look(log: &Arc<PartitionLog>) -> Found {
             Err(error) => panic!("{error} at {next:?} of {start:?} to {high_watermark:?}"),
         }
     }
-    Found { start, end, bytes, quarantined }
+    Found { start, end, bytes, quarantined: why }
 }
 
 /// Appends one record; gives its batch as it is in the log.
