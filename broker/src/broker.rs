@@ -5,16 +5,15 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use gapless_common::seam::{Listener, Seams, TaskHandle};
-use tokio::time::{Instant, interval, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     api,
     config::{Config, ConfigError, split_address},
-    http, listener,
+    housekeeping, http, listener,
     log::{CleanMark, FlushMarks, Flusher, Prior},
     metrics::{BrokerMetrics, StaticFacts},
     open_connections::OpenConnections,
@@ -28,10 +27,6 @@ use crate::{
 };
 
 const LOCK: &str = ".lock";
-/// How often histograms are moved into their buckets when nobody scrapes.
-const METRICS_UPKEEP: Duration = Duration::from_secs(5);
-/// How often the producers of idle partitions are looked through for those whose time is over.
-const PRODUCER_EXPIRY: Duration = Duration::from_secs(60);
 
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -179,7 +174,8 @@ impl Broker {
         for (listener, endpoint) in listeners {
             tasks.0.push(seams.spawner.spawn(listener::accept(Arc::clone(&shared), listener, endpoint)));
         }
-        tasks.0.push(seams.spawner.spawn(keep_house(Arc::clone(&shared))));
+        tasks.0.push(seams.spawner.spawn(housekeeping::keep_house(Arc::clone(&shared))));
+        tasks.0.push(seams.spawner.spawn(housekeeping::enforce_retention(Arc::clone(&shared))));
         tasks.0.push(seams.spawner.spawn(scrub::run(Arc::clone(&shared))));
         shared.catalogue.empty_trash();
         shared.metrics.ready.set(1.0);
@@ -278,25 +274,6 @@ async fn listen(seams: &Seams, flag: &'static str, address: &str) -> Result<Box<
         address: address.to_owned(),
         source,
     })
-}
-
-/// What is done now and then, whether or not anybody asks.
-async fn keep_house(broker: Arc<Shared>) {
-    let mut upkeep = interval(METRICS_UPKEEP);
-    let mut expiry = interval(PRODUCER_EXPIRY);
-    loop {
-        tokio::select! {
-            biased;
-            _ = upkeep.tick() => broker.metrics.upkeep(),
-            _ = expiry.tick() => {
-                for topic in broker.catalogue.all() {
-                    for log in &topic.partitions {
-                        log.expire_producers();
-                    }
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@ use clap::{ArgAction, Parser, ValueEnum};
 use gapless_common::units::{parse_duration, parse_size};
 
 use crate::{
-    config::{CHECKPOINT_INTERVAL_BYTES_DEFAULT, Config, ConfigError, DEFAULT_LISTENER, ListenerConfig},
+    config::{
+        CHECKPOINT_INTERVAL_BYTES_DEFAULT, Config, ConfigError, DEFAULT_LISTENER, ListenerConfig,
+        RETENTION_CHECK_INTERVAL_DEFAULT,
+    },
     log::Durability,
 };
 
@@ -95,6 +98,17 @@ pub struct Args {
     #[arg(long, env = "GAPLESS_SCRUB_RATE", value_name = "SIZE", default_value = "4MiB", value_parser = parse_rate, help_heading = "Log")]
     scrub_rate: u64,
 
+    /// How long records are kept, by their timestamps: a duration, or milliseconds; -1 keeps them for ever (topic setting
+    /// retention.ms).
+    #[arg(long, env = "GAPLESS_RETENTION_MS", value_name = "DURATION", default_value = "7d", allow_negative_numbers = true,
+          value_parser = parse_retention_ms, help_heading = "Log")]
+    retention_ms: i64,
+
+    /// Bytes of each partition that are kept; -1 keeps all (topic setting retention.bytes).
+    #[arg(long, env = "GAPLESS_RETENTION_BYTES", value_name = "SIZE", default_value = "-1", allow_negative_numbers = true,
+          value_parser = parse_retention_bytes, help_heading = "Log")]
+    retention_bytes: i64,
+
     /// How long the sequences of a silent producer are remembered.
     #[arg(long, env = "GAPLESS_PRODUCER_ID_EXPIRATION", value_name = "DURATION", default_value = "24h", value_parser = parse_duration, help_heading = "Log")]
     producer_id_expiration: Duration,
@@ -178,6 +192,26 @@ fn parse_segment_bytes(text: &str) -> Result<u32, String> {
     parse_sized(text, 1 << 20, i32::MAX as u64)
 }
 
+/// Kafka's "for ever", and "all".
+const NO_LIMIT: &str = "-1";
+
+/// Kafka's name ends in its unit, so a bare number is in milliseconds.
+fn parse_retention_ms(text: &str) -> Result<i64, String> {
+    if text == NO_LIMIT {
+        return Ok(-1);
+    }
+    if let Ok(milliseconds) = text.parse::<u64>() {
+        return i64::try_from(milliseconds)
+            .map_err(|_| "too many milliseconds; -1 keeps records for ever".into());
+    }
+    let duration = parse_duration(text).map_err(|error| error.to_string())?;
+    i64::try_from(duration.as_millis()).map_err(|_| "too long; -1 keeps records for ever".into())
+}
+
+fn parse_retention_bytes(text: &str) -> Result<i64, String> {
+    if text == NO_LIMIT { Ok(-1) } else { parse_sized(text, 0, i64::MAX as u64) }
+}
+
 fn parse_message_bytes(text: &str) -> Result<u32, String> {
     parse_sized(text, 1, i32::MAX as u64)
 }
@@ -251,6 +285,9 @@ impl Args {
             segment_bytes: self.segment_bytes,
             max_message_bytes: self.max_message_bytes,
             checkpoint_interval_bytes: CHECKPOINT_INTERVAL_BYTES_DEFAULT,
+            retention_ms: self.retention_ms,
+            retention_bytes: self.retention_bytes,
+            retention_check_interval: RETENTION_CHECK_INTERVAL_DEFAULT,
             producer_id_expiration_ms: i64::try_from(self.producer_id_expiration.as_millis())
                 .unwrap_or(i64::MAX),
             scrub_bytes_per_second: self.scrub_rate,
@@ -310,6 +347,25 @@ mod tests {
             (&["--http-listen", "nowhere"], "--http-listen"),
         ] {
             assert_eq!(parse(args).unwrap_err().flag, flag, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn retention_is_given_in_kafkas_units_or_in_peoples() {
+        for (args, ms, bytes) in [
+            (&["--retention-ms", "-1"][..], -1, -1),
+            (&["--retention-ms=86400000", "--retention-bytes=1048576"], 86_400_000, 1 << 20),
+            (&["--retention-ms", "1d", "--retention-bytes", "1MiB"], 86_400_000, 1 << 20),
+            (&["--retention-ms", "0", "--retention-bytes", "-1"], 0, -1),
+        ] {
+            let config = parse(args).unwrap();
+            assert_eq!((config.retention_ms, config.retention_bytes), (ms, bytes), "{args:?}");
+        }
+        for wrong in ["-2", "soon", "99999999999999999999"] {
+            for flag in ["--retention-ms", "--retention-bytes"] {
+                let args = ["gapless-broker", flag, wrong];
+                assert!(Args::try_parse_from(args).is_err(), "{args:?}");
+            }
         }
     }
 

@@ -8,6 +8,12 @@ use crate::log::Durability;
 pub const MAX_MESSAGE_BYTES_DEFAULT: u32 = 1_048_588;
 /// Kafka's default of `segment.bytes`.
 pub const SEGMENT_BYTES_DEFAULT: u32 = 1 << 30;
+/// Kafka's default of `segment.ms`: seven days.
+pub const SEGMENT_MS_DEFAULT: i64 = 7 * 86_400_000;
+/// Kafka's default of `retention.ms` (`log.retention.hours`): seven days.
+pub const RETENTION_MS_DEFAULT: i64 = 7 * 86_400_000;
+/// Kafka's default of `log.retention.check.interval.ms`.
+pub const RETENTION_CHECK_INTERVAL_DEFAULT: Duration = Duration::from_secs(300);
 /// Kafka's default of `message.timestamp.after.max.ms`: one hour.
 pub const TIMESTAMP_AFTER_MAX_MS_DEFAULT: i64 = 3_600_000;
 /// Kafka's default of `producer.id.expiration.ms`: one day.
@@ -53,6 +59,12 @@ pub struct Config {
     pub segment_bytes: u32,
     /// The largest record batch, unless the topic says otherwise.
     pub max_message_bytes: u32,
+    /// Milliseconds for which records are kept, unless the topic says otherwise; −1: for ever.
+    pub retention_ms: i64,
+    /// Bytes of each partition that are kept, unless the topic says otherwise; −1: all.
+    pub retention_bytes: i64,
+    /// How often what is no longer kept is looked for.
+    pub retention_check_interval: Duration,
     /// How long a silent producer's sequences are remembered.
     pub producer_id_expiration_ms: i64,
     /// Bytes after which a checkpoint of a partition is taken: about so many are read of each after a crash. No flag: more
@@ -90,6 +102,9 @@ impl Default for Config {
             auto_create_topics: true,
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             max_message_bytes: MAX_MESSAGE_BYTES_DEFAULT,
+            retention_ms: RETENTION_MS_DEFAULT,
+            retention_bytes: -1,
+            retention_check_interval: RETENTION_CHECK_INTERVAL_DEFAULT,
             producer_id_expiration_ms: PRODUCER_ID_EXPIRATION_MS_DEFAULT,
             checkpoint_interval_bytes: CHECKPOINT_INTERVAL_BYTES_DEFAULT,
             max_connections: 10_000,

@@ -8,6 +8,7 @@
 //! - [`log`]: the partition log: sequencer, segments, group commit, high watermark, recovery.
 //! - [`storage`]: the files seam, below which there is only the disk.
 //! - `scrub`: looks for rot in what nobody reads.
+//! - `housekeeping`: what is done now and then: retention, among others.
 //! - [`http`], [`scrape`], [`metrics`]: what operators see; [`rate_limited_log`]: what strangers can make them see.
 //! - [`stage`]: how far a stop has come, told to everything that runs.
 //!
@@ -18,7 +19,8 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod connection;
-pub mod http;
+mod housekeeping;
+mod http;
 pub mod listener;
 pub mod log;
 pub mod metrics;

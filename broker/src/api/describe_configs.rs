@@ -159,6 +159,24 @@ fn of_broker(config: &Config) -> Vec<Entry> {
             "Bytes after which a new segment is begun (--segment-bytes).",
         ),
         entry(
+            "log.retention.ms",
+            config.retention_ms.to_string(),
+            ConfigType::Long,
+            "How long records are kept, by their timestamps, in milliseconds; -1 keeps them for ever (--retention-ms).",
+        ),
+        entry(
+            "log.retention.bytes",
+            config.retention_bytes.to_string(),
+            ConfigType::Long,
+            "Bytes of each partition that are kept; -1 keeps all (--retention-bytes).",
+        ),
+        entry(
+            "log.retention.check.interval.ms",
+            config.retention_check_interval.as_millis().to_string(),
+            ConfigType::Long,
+            "How often what is no longer kept is looked for, in milliseconds.",
+        ),
+        entry(
             "producer.id.expiration.ms",
             config.producer_id_expiration_ms.to_string(),
             ConfigType::Int,

@@ -6,6 +6,7 @@
 
 mod api_versions;
 mod create_topics;
+mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
@@ -103,6 +104,7 @@ pub async fn dispatch(request: Incoming, mut body: Decoder) -> Result<Reply, Api
         }
         ApiKey::CreateTopics => create_topics::handle(&request, Message::decode(input, version)?).await,
         ApiKey::DeleteTopics => delete_topics::handle(&request, Message::decode(input, version)?).await,
+        ApiKey::DeleteRecords => delete_records::handle(&request, Message::decode(input, version)?).await,
         ApiKey::InitProducerId => init_producer_id::handle(&request, &Message::decode(input, version)?).await,
         ApiKey::OffsetForLeaderEpoch => {
             offset_for_leader_epoch::handle(&request, Message::decode(input, version)?)
@@ -123,6 +125,7 @@ pub fn errors_of(api: ApiKey) -> &'static [ErrorCode] {
         ApiKey::ApiVersions => api_versions::ERRORS,
         ApiKey::CreateTopics => create_topics::ERRORS,
         ApiKey::DeleteTopics => delete_topics::ERRORS,
+        ApiKey::DeleteRecords => delete_records::ERRORS,
         ApiKey::InitProducerId => init_producer_id::ERRORS,
         ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::ERRORS,
         ApiKey::DescribeConfigs => describe_configs::ERRORS,

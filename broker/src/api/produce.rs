@@ -312,6 +312,7 @@ mod tests {
             max_message_bytes: 1000,
             log_append_time: false,
             timestamp_after_max_ms: 100,
+            ..TopicConfig::defaults(&crate::Config::default())
         }
     }
 

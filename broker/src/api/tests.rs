@@ -6,7 +6,8 @@ use gapless_common::{
     channel::Channel,
     error_code::ErrorCode,
     protocol::messages::{
-        DescribeClusterRequest, FetchRequest, FetchResponse, MetadataRequest,
+        DeleteRecordsRequest, DescribeClusterRequest, FetchRequest, FetchResponse, MetadataRequest,
+        delete_records::{DeleteRecordsPartition, DeleteRecordsTopic},
         fetch::{FetchPartition, FetchTopic, PartitionData},
         metadata::MetadataRequestTopic,
     },
@@ -171,5 +172,66 @@ async fn who_asks_for_controllers_is_told_that_this_is_no_such_port() {
         let request = DescribeClusterRequest { endpoint_type, ..DescribeClusterRequest::default() };
         assert_eq!(client.call(request).await.unwrap().error_code, code, "{endpoint_type}");
     }
+    assert!(broker.stop().await);
+}
+
+async fn delete_before(client: &Channel, partition_index: i32, offset: i64) -> (ErrorCode, i64) {
+    let partitions = vec![DeleteRecordsPartition { partition_index, offset }];
+    let topics = vec![DeleteRecordsTopic { name: "events".into(), partitions }];
+    let request = DeleteRecordsRequest { topics, timeout_ms: 1000 };
+    let partition = client.call(request).await.unwrap().topics.remove(0).partitions.remove(0);
+    (partition.error_code, partition.low_watermark)
+}
+
+#[tokio::test]
+async fn deleted_records_are_out_of_range_now_and_after_a_restart() {
+    let rig = Rig::new();
+    let broker = rig.start("a").await;
+    let other = client(&broker).await;
+    assert_eq!(delete_before(&other, 0, 1).await, (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, -1));
+    assert_eq!(create_with(&other, "events", &[("segment.bytes", "1024")]).await, ErrorCode::NONE);
+    for _ in 0..6 {
+        append(&other, "events", &"x".repeat(500)).await;
+    }
+    assert_eq!(delete_before(&other, 7, 1).await, (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, -1));
+    assert_eq!(delete_before(&other, 0, 7).await, (ErrorCode::OFFSET_OUT_OF_RANGE, -1));
+    assert_eq!(delete_before(&other, 0, 4).await, (ErrorCode::NONE, 4));
+    assert_eq!(delete_before(&other, 0, 2).await, (ErrorCode::NONE, 4), "it does not go back");
+    let log = broker.shared.catalogue.partition("events", 0).unwrap();
+    // What lies below is unlinked afterwards.
+    while log.size_bytes() > 1300 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(log);
+    assert!(broker.stop().await);
+    let broker = rig.start("a").await;
+    let client = client(&broker).await;
+    for (offset, code) in [(3, ErrorCode::OFFSET_OUT_OF_RANGE), (4, ErrorCode::NONE)] {
+        let data = partition(&client, fetch(1, from(offset))).await;
+        assert_eq!((data.error_code, data.log_start_offset), (code, if offset == 4 { 4 } else { -1 }));
+    }
+    assert_eq!(delete_before(&client, 0, -1).await, (ErrorCode::NONE, 6));
+    assert!(broker.stop().await);
+}
+
+#[tokio::test]
+async fn what_a_topic_no_longer_keeps_is_deleted_by_itself() {
+    let mut rig = Rig::new();
+    rig.config.retention_check_interval = Duration::from_millis(20);
+    let broker = rig.start("a").await;
+    let client = client(&broker).await;
+    let settings = [("retention.ms", "1000"), ("segment.bytes", "1024")];
+    assert_eq!(create_with(&client, "events", &settings).await, ErrorCode::NONE);
+    assert_eq!(create_with(&client, "kept", &[("retention.ms", "-1")]).await, ErrorCode::NONE);
+    // Their records are of 1970.
+    for topic in ["events", "kept"] {
+        append(&client, topic, "x").await;
+    }
+    let log = |topic| broker.shared.catalogue.partition(topic, 0).unwrap();
+    while log("events").log_start_offset().0 < 1 || log("events").size_bytes() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(log("kept").log_start_offset().0, 0);
+    assert_eq!(append(&client, "events", "y").await, 1);
     assert!(broker.stop().await);
 }

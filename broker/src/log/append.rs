@@ -182,7 +182,7 @@ impl PartitionLog {
 
     /// The active segment is flushed, a new one created, and its name made durable, all before anything in the new one
     /// can be acknowledged: so only the last segment of a log can be torn.
-    async fn roll(self: &Arc<Self>, appender: &mut Appender) -> Result<(), StorageError> {
+    pub(super) async fn roll(self: &Arc<Self>, appender: &mut Appender) -> Result<(), StorageError> {
         let base_offset = appender.sequencer.next_offset();
         self.wait_flushed(base_offset).await?;
         let files = &*self.environment.files;
@@ -222,7 +222,7 @@ impl PartitionLog {
     }
 
     /// Removes what a write that did not get to its end has left behind the last batch.
-    async fn cut_off(&self, appender: &mut Appender) -> Result<(), StorageError> {
+    pub(super) async fn cut_off(&self, appender: &mut Appender) -> Result<(), StorageError> {
         match appender.active.file.truncate(appender.position).await {
             Ok(()) => {
                 appender.unsettled = false;

@@ -11,6 +11,7 @@
 //! - `read`: ranges of segment files below the high watermark, found through `index` and `walk`, and `verified` by
 //!   `batch_reader` unless this process wrote them.
 //! - `timestamps`: offsets by time, through `time_index`.
+//! - [`retention`]: which segments may go, a pure function; `deletion`: carries it out.
 //! - [`recovery`]: what is believed of a log after a crash: evidence is gathered, a pure function judges it.
 //! - `quarantine`, `losses`, `scrub`: corruption that was found, what of it the operator has accepted, and looking for it.
 //! - `epochs`, `state_file`, `segment`, `contents`, `summary`, [`error`]: what these need.
@@ -23,6 +24,7 @@ mod batch_reader;
 mod checkpoint;
 pub mod clean_mark;
 mod contents;
+mod deletion;
 mod epochs;
 pub mod error;
 pub mod flush_marks;
@@ -34,6 +36,7 @@ mod partition;
 mod quarantine;
 mod read;
 pub mod recovery;
+pub mod retention;
 mod scrub;
 mod segment;
 pub mod sequencer;
@@ -57,6 +60,7 @@ use gapless_common::{
 
 pub use append::{AppendPolicy, Appended};
 pub use clean_mark::CleanMark;
+pub use deletion::Reclaimed;
 pub use error::{OpenError, ReadError, Refusal, StorageError};
 pub use flush_marks::FlushMarks;
 pub use flusher::{FlushObserver, Flusher};

@@ -15,6 +15,7 @@ use super::append::Appender;
 use super::checkpoint;
 use super::partition::Gone;
 use super::segment::{Segment, segment_path};
+use super::summary::Summary;
 
 /// What is to be noted of one partition, and what has been.
 #[derive(Default)]
@@ -23,18 +24,22 @@ pub(super) struct Notes {
     /// Sealed, with indexes that are not in their files yet.
     sealed: Vec<Arc<Segment>>,
     /// A checkpoint that was taken when a segment was full.
-    taken: Option<(Offset, BytesMut)>,
+    taken: Option<(Summary, BytesMut)>,
     /// A checkpoint is to be taken.
     wanted: bool,
+    /// Even if there is one at that offset: it speaks of a segment that will go.
+    again: bool,
     /// Bytes flushed since the last one was taken.
     unsaved_bytes: u64,
     /// The checkpoints on disk, oldest first.
     pub kept: Vec<Offset>,
+    /// The segment that the newest of them speaks of, if this process wrote it.
+    newest_in: Option<Offset>,
 }
 
 enum Work {
     Seal(Arc<Segment>),
-    Write(Offset, BytesMut),
+    Write(Summary, BytesMut),
     Take,
 }
 
@@ -47,8 +52,8 @@ impl Notes {
         if !self.sealed.is_empty() {
             return Some(Work::Seal(self.sealed.remove(0)));
         }
-        if let Some((offset, content)) = self.taken.take() {
-            return Some(Work::Write(offset, content));
+        if let Some((at, content)) = self.taken.take() {
+            return Some(Work::Write(at, content));
         }
         std::mem::take(&mut self.wanted).then_some(Work::Take)
     }
@@ -71,7 +76,7 @@ impl PartitionLog {
         let content = checkpoint::encode(&self.site, &at, &epochs, &appender.sequencer);
         self.note(|notes| {
             notes.sealed.push(sealed);
-            notes.taken = Some((at.next_offset, content));
+            notes.taken = Some((at, content));
             notes.wanted = false;
             notes.unsaved_bytes = 0;
         });
@@ -81,6 +86,18 @@ impl PartitionLog {
     pub async fn note_all(self: &Arc<Self>) {
         self.note(|notes| notes.wanted = true);
         self.notes_written().await;
+    }
+
+    /// Sees to it that there is a checkpoint that speaks of no segment before `start`, and that nothing is written any more
+    /// for such a segment: they will be unlinked. False if there is none.
+    pub(super) async fn note_from(self: &Arc<Self>, start: Offset) -> bool {
+        let is_there = || self.with_notes(|notes| notes.newest_in >= Some(start));
+        self.notes_written().await;
+        if !is_there() {
+            self.note(|notes| (notes.wanted, notes.again) = (true, true));
+            self.notes_written().await;
+        }
+        is_there()
     }
 
     /// Waits until nothing is being written.
@@ -125,7 +142,7 @@ impl PartitionLog {
             match work {
                 None => break,
                 Some(Work::Seal(segment)) => segment.seal(files, &self.site.directory).await,
-                Some(Work::Write(offset, content)) => self.write_checkpoint(offset, content).await,
+                Some(Work::Write(at, content)) => self.write_checkpoint(&at, content).await,
                 Some(Work::Take) => self.take_checkpoint().await,
             }
         }
@@ -138,7 +155,7 @@ impl PartitionLog {
             let at = appender.active.summary();
             let is_known = self.with_notes(|notes| {
                 notes.unsaved_bytes = 0;
-                notes.kept.last() == Some(&at.next_offset)
+                !std::mem::take(&mut notes.again) && notes.kept.last() == Some(&at.next_offset)
             });
             // Of an empty log there is nothing to know.
             let is_empty = at.next_offset == Offset(0);
@@ -159,16 +176,20 @@ impl PartitionLog {
             let path = segment_path(&self.site.directory, at.base_offset);
             return tracing::warn!("the indexes of {} so far were not written: {error}", path.display());
         }
-        self.write_checkpoint(at.next_offset, content).await;
+        self.write_checkpoint(&at, content).await;
     }
 
-    async fn write_checkpoint(&self, offset: Offset, content: BytesMut) {
+    async fn write_checkpoint(&self, at: &Summary, content: BytesMut) {
+        let offset = at.next_offset;
         let (files, directory) = (&*self.environment.files, &self.site.directory);
         if let Err(error) = checkpoint::write(files, &self.site, offset, content).await {
             return tracing::warn!("partition {}: no checkpoint at offset {offset}: {error}", self.site);
         }
         let superseded = self.with_notes(|notes| {
-            notes.kept.push(offset);
+            notes.newest_in = Some(at.base_offset);
+            if notes.kept.last() != Some(&offset) {
+                notes.kept.push(offset);
+            }
             let surplus = notes.kept.len().saturating_sub(checkpoint::KEPT);
             notes.kept.drain(..surplus).collect::<Vec<_>>()
         });

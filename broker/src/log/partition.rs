@@ -342,6 +342,7 @@ impl PartitionLog {
         }
         // Nothing is written any more into a directory that may be another topic's by and by.
         self.notes_written().await;
+        drop(self.state_writes.lock().await);
     }
 
     /// The topic is deleted for good: nothing needs to be known of it at the next start.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gapless_common::types::{LeaderEpoch, Offset};
 use tokio::sync::MutexGuard;
 
-use super::partition::Shared;
+use super::partition::{Gone, Shared};
 use super::segment::{Segment, segment_path};
 use super::state_file::StateFile;
 use super::walk::{BadBatch, Found};
@@ -69,11 +69,13 @@ impl PartitionLog {
     /// Writes the state file if it does not tell of the quarantine yet. A failure is logged; the clean stop tries again.
     pub(super) async fn save_quarantine(&self) {
         let one_at_a_time = self.state_writes.lock().await;
-        let is_saved = |shared: &mut Shared| shared.quarantined.as_ref().is_none_or(|found| found.saved);
+        let is_saved = |shared: &mut Shared| {
+            shared.gone == Some(Gone::Retired) || shared.quarantined.as_ref().is_none_or(|found| found.saved)
+        };
         if self.with_shared(is_saved) {
             return;
         }
-        if let Err(error) = self.write_state(&one_at_a_time).await {
+        if let Err(error) = self.write_state(&one_at_a_time, self.log_start_offset()).await {
             tracing::error!(
                 "partition {}: {error}; a restart will not know of the quarantine until what is corrupt is read again",
                 self.site
@@ -81,11 +83,27 @@ impl PartitionLog {
         }
     }
 
-    /// Writes the state file as things stand, durably.
-    async fn write_state(&self, _one_at_a_time: &MutexGuard<'_, ()>) -> Result<(), SmallFileError> {
+    /// The log starts at `start`, unless it starts behind it already: durably, and only then for those who read.
+    pub(super) async fn save_log_start(&self, start: Offset) -> Result<(), SmallFileError> {
+        let one_at_a_time = self.state_writes.lock().await;
+        let is_retired = self.with_shared(|shared| shared.gone == Some(Gone::Retired));
+        if is_retired || start <= self.log_start_offset() {
+            return Ok(());
+        }
+        self.write_state(&one_at_a_time, start).await?;
+        self.with_shared(|shared| shared.log_start = start);
+        Ok(())
+    }
+
+    /// Writes the state file as things stand, but for the log's start, durably.
+    async fn write_state(
+        &self,
+        _one_at_a_time: &MutexGuard<'_, ()>,
+        log_start: Offset,
+    ) -> Result<(), SmallFileError> {
         let (state, quarantined_at) = self.with_shared(|shared| {
             let quarantined = shared.quarantined.as_ref().map(|found| (found.at, found.why.clone()));
-            let state = StateFile::new(shared.log_start, &shared.epochs, shared.losses.clone())
+            let state = StateFile::new(log_start, &shared.epochs, shared.losses.clone())
                 .with_quarantine(quarantined.as_ref());
             (state, quarantined.map(|(at, _)| at))
         });

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use gapless_common::{
-    records::BatchHeader,
+    records::{BatchHeader, HEADER_SIZE},
     seam::BoxFuture,
     seeded_bug::{SeededBug, is_on},
     types::{LeaderEpoch, Offset},
@@ -17,11 +17,12 @@ use gapless_common::{
 use super::INDEX_INTERVAL_BYTES_DEFAULT;
 use super::contents::{Contents, read_index, read_times, relative};
 use super::index::{Entry, OffsetIndex, SegmentIndex};
+use super::retention::Held;
 use super::summary::Summary;
 use super::time_index::TimeIndex;
 use super::verified::Verified;
 use super::walk::{BadBatch, BatchWalk, Expected, Found};
-use crate::storage::{File, Files, replace_file};
+use crate::storage::{File, Files, read_exact_at, replace_file};
 
 /// A file of batches whose name is the offset of the first.
 pub(super) struct Segment {
@@ -37,13 +38,15 @@ struct Body {
     index: SegmentIndex,
     /// `None`: in its file.
     times: Option<TimeIndex>,
+    /// Milliseconds since 1970, once known.
+    began: Option<i64>,
 }
 
 impl Segment {
     /// What the file holds up to its end, or will hold, and how much of it this process vouches for.
     pub(super) fn new(file: Arc<dyn File>, contents: Contents, verified: Verified) -> Self {
         let Contents { summary, index, times } = contents;
-        let body = Body { summary, index: SegmentIndex::Memory(index), times: Some(times) };
+        let body = Body { summary, index: SegmentIndex::Memory(index), times: Some(times), began: None };
         Self { base_offset: summary.base_offset, file, verified, body: Mutex::new(body) }
     }
 
@@ -68,7 +71,8 @@ impl Segment {
         if !fits && !is_on(SeededBug::TrustCorruptIndex) {
             return Ok(None);
         }
-        let body = Body { summary, index: SegmentIndex::in_file(index_file, &index), times: None };
+        let body =
+            Body { summary, index: SegmentIndex::in_file(index_file, &index), times: None, began: None };
         let verified = Verified::nothing();
         Ok(Some((Self { base_offset, file, verified, body: Mutex::new(body) }, summary)))
     }
@@ -114,6 +118,31 @@ impl Segment {
         self.body().summary
     }
 
+    /// As far as retention is concerned.
+    pub(super) fn held(&self) -> Held {
+        let Summary { next_offset, size, max_timestamp, .. } = self.body().summary;
+        Held { next_offset, size, max_timestamp }
+    }
+
+    /// When the segment was begun, to the next check of retention: by the wall clock if such a check saw it empty, else
+    /// by its first batch. `None` while it is empty, or when that cannot be read.
+    pub(super) async fn began(&self, now_ms: i64) -> Option<i64> {
+        {
+            let mut body = self.body();
+            if body.summary.size == 0 {
+                body.began = Some(now_ms);
+                return None;
+            }
+            if body.began.is_some() {
+                return body.began;
+            }
+        }
+        let bytes = read_exact_at(&*self.file, 0, HEADER_SIZE).await.ok()?;
+        let first = BatchHeader::parse(&bytes).ok()?.max_timestamp.min(now_ms);
+        self.body().began = Some(first);
+        Some(first)
+    }
+
     /// The largest timestamp of any record; `i64::MIN` without records.
     pub(super) fn max_timestamp(&self) -> i64 {
         self.body().summary.max_timestamp
@@ -122,7 +151,7 @@ impl Segment {
     /// A batch has been written at the end.
     pub(super) fn appended(&self, header: &BatchHeader, index_interval: u64) {
         let mut body = self.body();
-        let Body { summary, index, times } = &mut *body;
+        let Body { summary, index, times, .. } = &mut *body;
         let relative = relative(self.base_offset, header);
         if let SegmentIndex::Memory(index) = index {
             index.appended(relative, summary.size, index_interval);

@@ -29,6 +29,9 @@ pub(crate) struct Faults {
     pub create_fails: AtomicBool,
     /// Renaming a directory fails; small files are still replaced.
     pub rename_fails: AtomicBool,
+    /// Removing a file fails once `removals` more have been removed.
+    pub remove_fails: AtomicBool,
+    pub removals: AtomicI64,
     /// Every sync of a directory fails.
     pub sync_dir_fails: AtomicBool,
     /// Flushes wait until this is cleared and `flush_go` is notified.
@@ -118,6 +121,11 @@ impl Files for FaultyFiles {
     }
 
     fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        if self.faults.remove_fails.load(Ordering::SeqCst)
+            && self.faults.removals.fetch_sub(1, Ordering::SeqCst) <= 0
+        {
+            return Box::pin(async { Err(broken()) });
+        }
         self.inner.remove(path)
     }
 

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, TIMESTAMP_AFTER_MAX_MS_DEFAULT};
+use crate::{
+    config::{Config, SEGMENT_MS_DEFAULT, TIMESTAMP_AFTER_MAX_MS_DEFAULT},
+    log::retention::RetentionLimits,
+};
 
 /// Kafka's `ConfigDef.Type` numbers, as DescribeConfigs tells them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,12 @@ pub struct TopicConfig {
     pub log_append_time: bool,
     /// How far ahead of the broker's clock a record's timestamp may be.
     pub timestamp_after_max_ms: i64,
+    /// How long records are kept, by their timestamps; −1: for ever.
+    pub retention_ms: i64,
+    /// Bytes of each partition that are kept; −1: all.
+    pub retention_bytes: i64,
+    /// How long after its first record a segment is sealed although it is not full.
+    pub segment_ms: i64,
 }
 
 /// Every name that is known, in the order in which tools list them.
@@ -106,16 +115,22 @@ pub const CONFIG_KEYS: &[ConfigKey] = &[
     ConfigKey {
         name: "retention.bytes",
         kind: ConfigType::Long,
-        documentation: "Only -1: retention is not served yet, everything is kept.",
-        set: |_, value| only(value, "-1", "retention is not served yet, everything is kept"),
-        get: |_| "-1".into(),
+        documentation: "Bytes of each partition that are kept; -1 keeps all.",
+        set: |config, value| {
+            config.retention_bytes = number(value, -1, i64::MAX)?;
+            Ok(())
+        },
+        get: |config| config.retention_bytes.to_string(),
     },
     ConfigKey {
         name: "retention.ms",
         kind: ConfigType::Long,
-        documentation: "Only -1: retention is not served yet, everything is kept.",
-        set: |_, value| only(value, "-1", "retention is not served yet, everything is kept"),
-        get: |_| "-1".into(),
+        documentation: "How long records are kept, by their timestamps, in milliseconds; -1 keeps them for ever.",
+        set: |config, value| {
+            config.retention_ms = number(value, -1, i64::MAX)?;
+            Ok(())
+        },
+        get: |config| config.retention_ms.to_string(),
     },
     ConfigKey {
         name: "segment.bytes",
@@ -127,6 +142,16 @@ pub const CONFIG_KEYS: &[ConfigKey] = &[
             Ok(())
         },
         get: |config| config.segment_bytes.to_string(),
+    },
+    ConfigKey {
+        name: "segment.ms",
+        kind: ConfigType::Long,
+        documentation: "How long after its first record a segment is sealed although it is not full, in milliseconds.",
+        set: |config, value| {
+            config.segment_ms = number(value, 1, i64::MAX)?;
+            Ok(())
+        },
+        get: |config| config.segment_ms.to_string(),
     },
 ];
 
@@ -152,6 +177,9 @@ impl TopicConfig {
             max_message_bytes: config.max_message_bytes,
             log_append_time: false,
             timestamp_after_max_ms: TIMESTAMP_AFTER_MAX_MS_DEFAULT,
+            retention_ms: config.retention_ms,
+            retention_bytes: config.retention_bytes,
+            segment_ms: SEGMENT_MS_DEFAULT,
         }
     }
 
@@ -169,6 +197,16 @@ impl TopicConfig {
             (key.set)(&mut result, value).map_err(|why| format!("{name}={value} {why}"))?;
         }
         Ok(result)
+    }
+
+    /// What is kept.
+    #[must_use]
+    pub fn retention(&self) -> RetentionLimits {
+        RetentionLimits {
+            ms: (self.retention_ms >= 0).then_some(self.retention_ms),
+            bytes: u64::try_from(self.retention_bytes).ok(),
+            segment_ms: self.segment_ms,
+        }
     }
 
     /// The value in force, as text.
@@ -203,13 +241,20 @@ mod tests {
         assert_eq!(parse("max.message.bytes", "77").unwrap().max_message_bytes, 77);
         assert!(parse("message.timestamp.type", "LogAppendTime").unwrap().log_append_time);
         assert_eq!(parse("message.timestamp.after.max.ms", "0").unwrap().timestamp_after_max_ms, 0);
+        let day = RetentionLimits { ms: Some(86_400_000), bytes: None, segment_ms: SEGMENT_MS_DEFAULT };
+        assert_eq!(parse("retention.ms", "86400000").unwrap().retention(), day);
+        let megabyte = RetentionLimits { bytes: Some(1 << 20), ms: Some(7 * 86_400_000), ..day };
+        assert_eq!(parse("retention.bytes", "1048576").unwrap().retention(), megabyte);
+        assert_eq!(parse("retention.ms", "-1").unwrap().retention().ms, None);
     }
 
     #[test]
     fn what_cannot_be_honoured_is_refused_by_name() {
         for (name, value) in [
             ("cleanup.policy", "compact"),
-            ("retention.ms", "1000"),
+            ("retention.ms", "-2"),
+            ("retention.bytes", "1GiB"),
+            ("segment.ms", "0"),
             ("segment.bytes", "12"),
             ("segment.bytes", "many"),
             ("max.message.bytes", "-1"),

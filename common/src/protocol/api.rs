@@ -58,6 +58,7 @@ apis! {
     ApiVersions = 18, 0..=4, flexible 3;
     CreateTopics = 19, 2..=7, flexible 5;
     DeleteTopics = 20, 1..=6, flexible 4;
+    DeleteRecords = 21, 0..=2, flexible 2;
     InitProducerId = 22, 0..=5, flexible 2;
     OffsetForLeaderEpoch = 23, 2..=4, flexible 4;
     DescribeConfigs = 32, 1..=4, flexible 4;

@@ -69,6 +69,7 @@ pub fn all() -> Vec<Subject> {
         ApiVersions ApiVersionsRequest ApiVersionsResponse,
         CreateTopics CreateTopicsRequest CreateTopicsResponse,
         DeleteTopics DeleteTopicsRequest DeleteTopicsResponse,
+        DeleteRecords DeleteRecordsRequest DeleteRecordsResponse,
         InitProducerId InitProducerIdRequest InitProducerIdResponse,
         OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse,
         DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse,

@@ -190,7 +190,8 @@ fn headers_agree() {
     each! {
         Produce ProduceRequest, Fetch FetchRequest, ListOffsets ListOffsetsRequest, Metadata MetadataRequest,
         FindCoordinator FindCoordinatorRequest, ApiVersions ApiVersionsRequest, CreateTopics CreateTopicsRequest,
-        DeleteTopics DeleteTopicsRequest, InitProducerId InitProducerIdRequest,
+        DeleteTopics DeleteTopicsRequest, DeleteRecords DeleteRecordsRequest,
+        InitProducerId InitProducerIdRequest,
         OffsetForLeaderEpoch OffsetForLeaderEpochRequest, DescribeConfigs DescribeConfigsRequest,
         DescribeCluster DescribeClusterRequest,
     }
