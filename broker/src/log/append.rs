@@ -146,6 +146,10 @@ impl PartitionLog {
             stored.set_log_append_time(policy.now_ms);
         }
         let head = records::patched_header(&batch, &stored, append.base_offset, self.leader_epoch);
+        if policy.log_append_time {
+            // Another time gave the batch another checksum, which marks and summaries are to know it by.
+            stored = BatchHeader::parse(&head).unwrap_or(stored);
+        }
         let parts = [Bytes::copy_from_slice(&head), batch.slice(HEADER_SIZE.min(batch.len())..)];
         appender.unsettled = true;
         if let Err(error) = write_all_at(&*appender.active.file, appender.position, &parts).await {

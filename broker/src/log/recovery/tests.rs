@@ -10,9 +10,10 @@ use super::verdict::Boot;
 use crate::log::epochs::LeaderEpochs;
 use crate::log::state_file::StateFile;
 use crate::log::testing::{
-    PARTITION, Rig, Sent, append, append_durably, batch, numbered, numbered_batches, read_all, segment,
+    PARTITION, Rig, Sent, accept, append, append_durably, batch, numbered, numbered_batches, read_all,
+    segment,
 };
-use crate::log::{Durability, Loss, Losses, PartitionLog, State};
+use crate::log::{AppendPolicy, Durability, Loss, Losses, PartitionLog, State};
 use crate::storage::Files as _;
 use crate::storage::faulty::Faults;
 
@@ -498,6 +499,19 @@ async fn below_the_flush_mark_nothing_is_torn_whatever_the_boot() {
 }
 
 #[tokio::test]
+async fn a_mark_knows_a_batch_by_the_checksum_it_was_stored_with() {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    let log = rig.create().await;
+    let sent = batch(Some((7, 0)), 500, &["a"]);
+    let policy = AppendPolicy { now_ms: 123_456, log_append_time: true, check: &accept };
+    let appended = log.append(sent.bytes.clone(), &sent.header, &policy).await.unwrap();
+    log.wait_durable(appended.durable_when).await.unwrap();
+    note_marks(&mut rig).await;
+    let (log, _) = rig.reopen(Boot::Same).await;
+    assert_eq!((quarantined_at(&log), log.end_offset()), (None, Offset(1)));
+}
+
+#[tokio::test]
 async fn above_the_flush_mark_a_tail_is_torn_and_only_it_is_written_again() {
     for boot in BOOTS {
         let (mut rig, sent, marked) = filled(3).await;
@@ -510,7 +524,7 @@ async fn above_the_flush_mark_a_tail_is_torn_and_only_it_is_written_again() {
         rig.set_segment(0, &bytes[..fourth + 20]).await;
         let (log, report) = rig.reopen(boot).await;
         assert_eq!((log.state(), log.end_offset(), report.truncated_bytes), (State::Online, Offset(8), 20));
-        let again = if boot == Boot::Same { (fourth - marked.len()) as u64 } else { 0 };
+        let again = (fourth - marked.len()) as u64;
         assert_eq!(report.rewritten_bytes, again, "from the mark to the end");
         // And the mark has moved there.
         note_marks(&mut rig).await;
