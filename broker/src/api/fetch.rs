@@ -30,7 +30,7 @@ use tokio::{
 use super::{ApiError, Incoming, check_leader_epoch};
 use crate::{
     api::reply::{BodyPart, Reply, splice},
-    log::{PartitionLog, ReadError, StorageError},
+    log::{PartitionLog, ReadError, State, StorageError},
     storage::FileRange,
 };
 
@@ -203,6 +203,12 @@ impl Plan {
         };
         if let Err(code) = check_leader_epoch(log, partition.asked.current_leader_epoch) {
             return failed(code, look);
+        }
+        if let State::Quarantined { at, .. } = log.state()
+            && Offset(partition.asked.fetch_offset) > at
+        {
+            // What lies there is not served, and not gone: no client is to cut it off.
+            return failed(ErrorCode::KAFKA_STORAGE_ERROR, look);
         }
         let mut data = PartitionData {
             partition_index: partition.asked.partition,
