@@ -14,7 +14,7 @@ use crate::{
     api,
     config::{Config, ConfigError, split_address},
     housekeeping, http, listener,
-    log::{CleanMark, FlushMarks, Flusher, Prior},
+    log::{CleanMark, FlushMarks, Flusher, Prior, State},
     metrics::{BrokerMetrics, StaticFacts},
     open_connections::OpenConnections,
     rate_limited_log::RateLimitedLog,
@@ -135,6 +135,8 @@ impl Broker {
             Store::new(Arc::clone(&files), &config, &meta, flusher.clone(), prior, seams.spawner.clone());
         let recovered = store.recover().await?;
         metrics.recovery_truncated_bytes.set(recovered.truncated_bytes as f64);
+        let mut logs = recovered.topics.iter().flat_map(|topic| &topic.partitions);
+        let all_recovered = !logs.any(|log| matches!(log.state(), State::Offline { .. }));
         let catalogue = Catalogue::new(
             store,
             recovered.topics,
@@ -156,7 +158,7 @@ impl Broker {
             listeners.push((listener, Arc::new(Endpoint { host: host.to_owned(), port })));
         }
         // Recovery is done, and the ports are ours.
-        meta.confirm().await?;
+        meta.confirm(all_recovered).await?;
         let budget = MemoryBudget::new(config.max_inflight_bytes, config.max_request_bytes);
         let shared = Arc::new(Shared {
             connections: OpenConnections::new(config.max_connections, metrics.connections.clone()),

@@ -27,7 +27,7 @@ const PRODUCER_ID_BLOCK: i64 = 1000;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Stored {
     cluster_id: String,
-    /// The boot of the machine under which the broker last started (durability.md 9).
+    /// The boot of the machine under which every partition was last recovered (durability.md 9).
     boot_id: String,
     /// Of every partition led in this run; rises at every start that may follow a crash.
     leader_epoch: i32,
@@ -41,6 +41,7 @@ pub struct Meta {
     cluster_id: String,
     leader_epoch: LeaderEpoch,
     boot: Boot,
+    boot_id: String,
     ids: Mutex<IdBlock>,
 }
 
@@ -61,7 +62,7 @@ impl Meta {
             Some(found) => {
                 let boot = if found.boot_id == boot_id { Boot::Same } else { Boot::Other };
                 let leader_epoch = found.leader_epoch + 1;
-                (Stored { boot_id: boot_id.to_owned(), leader_epoch, ..found }, boot)
+                (Stored { leader_epoch, ..found }, boot)
             }
             None => {
                 let failed = |source| SmallFileError::Io { path: TOPICS.into(), source };
@@ -80,18 +81,23 @@ impl Meta {
             cluster_id: stored.cluster_id.clone(),
             leader_epoch: LeaderEpoch(stored.leader_epoch),
             boot,
+            boot_id: boot_id.to_owned(),
             ids: Mutex::new(IdBlock { next: stored.next_producer_id, stored }),
         })
     }
 
     /// Recovery is done: makes this boot and the risen leader epoch durable, before anybody is served. Only the epoch
     /// tells clients that offsets may have been used twice after a power loss (durability.md 11). Not earlier: a start
-    /// that is killed in the middle of its recovery leaves tails that the next one must still judge by the power loss.
+    /// that is killed in the middle of its recovery leaves tails that the next one must still judge by the power loss; and so
+    /// does one in which a partition was not recovered (`all_recovered`): it does not count as one of this boot.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub async fn confirm(&self) -> Result<(), SmallFileError> {
-        let ids = self.ids.lock().await;
+    pub async fn confirm(&self, all_recovered: bool) -> Result<(), SmallFileError> {
+        let mut ids = self.ids.lock().await;
+        if all_recovered {
+            ids.stored.boot_id.clone_from(&self.boot_id);
+        }
         small_file::replace(&*self.files, Path::new(META), FORMAT_VERSION, &ids.stored).await
     }
 
@@ -156,7 +162,7 @@ mod tests {
         let mut cluster = None;
         for (start, boot) in ["a", "a", "b"].into_iter().enumerate() {
             let meta = open(&files, boot).await;
-            meta.confirm().await.unwrap();
+            meta.confirm(true).await.unwrap();
             assert_eq!(meta.leader_epoch(), LeaderEpoch(i32::try_from(start).unwrap()));
             assert_eq!(meta.boot() == Boot::Same, boot == "a");
             assert_eq!(*cluster.get_or_insert(meta.cluster_id().to_owned()), meta.cluster_id());
@@ -170,13 +176,18 @@ mod tests {
     async fn a_start_that_did_not_get_through_its_recovery_does_not_count() {
         let directory = tempfile::tempdir().unwrap();
         let files: Arc<dyn Files> = Arc::new(RealFiles::new(directory.path(), Seams::real().spawner));
-        open(&files, "before the power loss").await.confirm().await.unwrap();
+        open(&files, "before the power loss").await.confirm(true).await.unwrap();
         for _killed in 0..2 {
             let meta = open(&files, "after it").await;
             assert!(meta.boot() == Boot::Other, "tails are still those of a power loss");
             assert_eq!(meta.leader_epoch(), LeaderEpoch(1));
         }
-        open(&files, "after it").await.confirm().await.unwrap();
+        // Nor does one that served, but could not recover all.
+        open(&files, "after it").await.confirm(false).await.unwrap();
+        let meta = open(&files, "after it").await;
+        assert!(meta.boot() == Boot::Other);
+        assert_eq!(meta.leader_epoch(), LeaderEpoch(2));
+        meta.confirm(true).await.unwrap();
         assert!(open(&files, "after it").await.boot() == Boot::Same);
     }
 
@@ -185,7 +196,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let files: Arc<dyn Files> = Arc::new(RealFiles::new(directory.path(), Seams::real().spawner));
         files.create_dir(Path::new("topics")).await.unwrap();
-        open(&files, "a").await.confirm().await.unwrap();
+        open(&files, "a").await.confirm(true).await.unwrap();
         files.create_dir(Path::new("topics/events")).await.unwrap();
         files.remove(Path::new(META)).await.unwrap();
         let refused = Meta::open(files, "a", &Random::from_seed(1)).await.err().unwrap();

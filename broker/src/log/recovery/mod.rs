@@ -34,7 +34,7 @@ use super::state_file::StateFile;
 use super::summary::Summary;
 use super::verified::Verified;
 use super::{CleanMark, FlushMarks, LogConfig, LogEnvironment, OpenError, Site, StorageError};
-use crate::storage::{File, Files};
+use crate::storage::{File, Files, create_over};
 
 /// What recovery did with one partition. How the partition stands now its [`PartitionLog::state`] tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -162,7 +162,13 @@ impl PartitionLog {
                 found.push(passed);
                 continue;
             }
-            let file = files.open(&segment_path(&site.directory, *base)).await.map_err(&failed)?;
+            let path = segment_path(&site.directory, *base);
+            let mut file = files.open(&path).await.map_err(&failed)?;
+            if next_base.is_none() && *base > start && file.size().await.map_err(&failed)? == 0 {
+                // The sync of the directory may have failed that was to make its name durable, and as with flushes no
+                // later one would prove anything: so it gets a name that is new.
+                file = create_over(files, &path).await.map_err(&failed)?;
+            }
             let beginning = beginning(files, &site, *base, at, &*file).await;
             let from = beginning.summary.size;
             let interval = config.index_interval_bytes;
@@ -189,7 +195,7 @@ impl PartitionLog {
         });
         let recovered =
             Recovered { replay, found, verdict, state_file, losses, known, checkpoint: at, clean };
-        let (log, report) = recovered.finish(environment, site, config, leader_epoch, boot).await;
+        let (log, report) = recovered.finish(environment, site, config, leader_epoch).await;
         // What was read now need not be read again.
         log.note_flushed(0);
         Ok((log, report))
@@ -264,7 +270,6 @@ impl Recovered {
         site: Site,
         config: LogConfig,
         leader_epoch: LeaderEpoch,
-        boot: Boot,
     ) -> (Arc<PartitionLog>, RecoveryReport) {
         let Self { mut replay, found, verdict, state_file, losses, known: beforehand, checkpoint, clean } =
             self;
@@ -288,7 +293,7 @@ impl Recovered {
             let repaired = if untouched {
                 Ok(Repaired::default())
             } else {
-                repair::make_durable(files, &site, file, base_offset, flushed, &verdict, boot).await
+                repair::make_durable(files, &site, file, base_offset, flushed, &verdict).await
             };
             report.clean = untouched;
             match repaired {

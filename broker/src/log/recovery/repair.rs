@@ -10,7 +10,7 @@ use std::{
 use gapless_common::seeded_bug::{SeededBug, is_on};
 use gapless_common::types::Offset;
 
-use super::verdict::{Boot, Torn, Verdict};
+use super::verdict::{Torn, Verdict};
 use crate::log::Site;
 use crate::log::segment::segment_path;
 use crate::storage::{File, Files, read_exact_at, write_all_at};
@@ -44,7 +44,6 @@ pub(super) async fn make_durable(
     base_offset: Offset,
     flushed: u64,
     verdict: &Verdict,
-    boot: Boot,
 ) -> Result<Repaired, Failure> {
     let path = segment_path(&site.directory, base_offset);
     let before = |step: &str, error: io::Error| Failure {
@@ -54,9 +53,9 @@ pub(super) async fn make_durable(
     let after = |step: &str, error: io::Error| Failure { served_is_durable: true, ..before(step, error) };
     let mut repaired = Repaired::default();
     if !is_on(SeededBug::ServeBeforeDurable) {
-        // After another boot all that was read came from the disk. After the same one it came from the page cache, and a
-        // flush that failed in the process before may have left pages there that are clean, and not on disk.
-        if boot == Boot::Same && flushed < verdict.last_segment_bytes {
+        // A flush that failed in the process before may have left pages that are clean, and not on disk. After another boot
+        // there can be none; but that is the boot of the last recovery that was whole, and one that was not may have run.
+        if flushed < verdict.last_segment_bytes {
             let rewritten = rewrite(file, flushed, verdict.last_segment_bytes).await;
             rewritten.map_err(|error| before("writing again what is served of", error))?;
             repaired.rewritten_bytes = verdict.last_segment_bytes - flushed;
