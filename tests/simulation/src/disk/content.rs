@@ -97,8 +97,9 @@ impl FileContent {
         self.cached[begin..begin + overlap].copy_from_slice(&bytes[..overlap]);
         if overlap < bytes.len() {
             self.cached.extend_from_slice(&bytes[overlap..]);
-            self.size_is_dirty = true;
         }
+        // Also when it only covers what a failed flush has lost: who allocates the block moves the size (ext4, XFS).
+        self.size_is_dirty |= end as u64 > self.durable_size;
         let sectors = sectors_of(position..end as u64);
         self.lost.remove(sectors.clone());
         self.dirty.insert(sectors);

@@ -1,0 +1,170 @@
+//! What callers were told: which records were admitted, in which order, what became of each, and where a caller resumed.
+//! And what consumers saw. It outlives every host.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::time::Instant;
+
+use crate::record::Name;
+
+/// A partition by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The topic.
+    pub topic: &'static str,
+    /// The partition.
+    pub partition: i32,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+/// What a caller knows of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing yet; nothing ever, if the producer crashed.
+    Nothing,
+    /// Acknowledged, with the offset that was reported, if one was.
+    Acked(Option<i64>),
+    /// Not in the log.
+    NotWritten,
+    /// In the log once, or not at all.
+    Unknown,
+}
+
+/// One entry in the life of a producer in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// A record was admitted.
+    Record {
+        /// Which.
+        name: Name,
+        /// When.
+        admitted: Instant,
+        /// What its caller knows.
+        told: Told,
+    },
+    /// The caller went on behind what had failed.
+    Resumed,
+}
+
+/// Who was promised what.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stream {
+    /// Where.
+    pub place: Place,
+    /// Which life of which producer.
+    pub producer: u32,
+}
+
+/// Everything that was said.
+#[derive(Debug, Default, Clone)]
+pub struct Books {
+    /// By partition and producer, in the order of admission.
+    pub streams: BTreeMap<Stream, Vec<Entry>>,
+    /// Lives of producers that go on by themselves behind what failed.
+    pub skipping: Vec<u32>,
+    /// What consumers saw, by offset.
+    pub seen: BTreeMap<Place, BTreeMap<i64, Name>>,
+    /// What was wrong already while it was seen.
+    pub faults: Vec<String>,
+    /// Acknowledged records.
+    pub acked: u64,
+    /// Records with any fate.
+    pub told: u64,
+}
+
+/// The books; clones are the same ones.
+#[derive(Clone, Default)]
+pub struct Ledger(Arc<Mutex<Books>>);
+
+/// Where an admitted record stands in the books.
+#[derive(Debug, Clone)]
+pub struct Line {
+    stream: Stream,
+    index: usize,
+}
+
+/// What was seen and is wrong is told so often; the rest is more of the same.
+const FAULTS_MAX: usize = 20;
+
+impl Ledger {
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A copy of the books.
+    #[must_use]
+    pub fn copy(&self) -> Books {
+        self.books().clone()
+    }
+
+    /// A life of a producer begins that goes on by itself behind what failed.
+    pub fn skips(&self, producer: u32) {
+        self.books().skipping.push(producer);
+    }
+
+    /// A record was admitted, behind all admitted before.
+    pub fn admitted(&self, place: Place, name: Name) -> Line {
+        let stream = Stream { place, producer: name.producer };
+        let mut books = self.books();
+        let entries = books.streams.entry(stream.clone()).or_default();
+        entries.push(Entry::Record { name, admitted: Instant::now(), told: Told::Nothing });
+        Line { index: entries.len() - 1, stream }
+    }
+
+    /// The caller learned its fate.
+    pub fn told(&self, line: &Line, what: Told) {
+        let mut books = self.books();
+        books.told += 1;
+        books.acked += u64::from(matches!(what, Told::Acked(_)));
+        let entry = books.streams.get_mut(&line.stream).and_then(|entries| entries.get_mut(line.index));
+        if let Some(Entry::Record { told, .. }) = entry {
+            *told = what;
+        }
+    }
+
+    /// The caller resumed the partition.
+    pub fn resumed(&self, place: Place, producer: u32) {
+        self.books().streams.entry(Stream { place, producer }).or_default().push(Entry::Resumed);
+    }
+
+    /// A consumer saw a record, which has to stay where it is.
+    pub fn saw(&self, place: &Place, offset: i64, name: Name) {
+        let before = self.saw_for_now(place, offset, name);
+        if let Some(before) = before.filter(|before| *before != name) {
+            self.fault(format!("{place}: a consumer saw {before} at offset {offset}, and later {name}"));
+        }
+    }
+
+    /// A consumer saw a record, which may be gone later. Returned is what it saw there before.
+    pub fn saw_for_now(&self, place: &Place, offset: i64, name: Name) -> Option<Name> {
+        let mut books = self.books();
+        if !books.seen.contains_key(place) {
+            books.seen.insert(place.clone(), BTreeMap::new());
+        }
+        books.seen.get_mut(place).and_then(|seen| seen.insert(offset, name))
+    }
+
+    /// Something was seen that may never be.
+    pub fn fault(&self, what: String) {
+        tracing::error!("{what}");
+        let mut books = self.books();
+        if books.faults.len() < FAULTS_MAX && !books.faults.contains(&what) {
+            books.faults.push(what);
+        }
+    }
+
+    /// Acknowledged records so far, and those with any fate.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        let books = self.books();
+        (books.acked, books.told)
+    }
+}

@@ -1,0 +1,386 @@
+//! What one seed stands for: who sends what, on which disk and network, and what goes wrong when. Drawn once; kinds of
+//! faults are drawn first and their times after, so that a run has some kinds and often, not all of them and seldom
+//! (swarm testing).
+
+use std::time::Duration;
+
+use gapless_broker::log::Durability;
+use gapless_common::seeded_bug::SeededBug;
+use gapless_common::{records::Compression, seam::Random};
+
+use crate::network::{Pace, Weather};
+
+/// What can go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Connections are cut, all at once.
+    Cut,
+    /// Connections are cut at some byte.
+    CutAtByte,
+    /// Bytes stand still in one direction, or in both, and come through later.
+    OneWay,
+    /// One end of a connection is gone, and the other does not hear of it.
+    HalfOpen,
+    /// Bytes are late; connections overtake each other.
+    Delay,
+    /// Bytes come a few at a time.
+    Trickle,
+    /// Attempts to connect are refused.
+    Refuse,
+    /// The broker stands still.
+    FreezeBroker,
+    /// A producer stands still.
+    FreezeProducer,
+    /// The broker's process is killed.
+    Kill,
+    /// The broker's machine loses power.
+    PowerLoss,
+    /// The broker is stopped and started.
+    Restart,
+    /// A producer's process is killed; another takes its place.
+    CrashProducer,
+    /// A wall clock jumps.
+    ClockJump,
+    /// A flush fails.
+    FailFlush,
+    /// The disk is full for a while.
+    NoSpace,
+    /// A bit flips at rest.
+    Rot,
+    /// Every operation of the disk takes long.
+    SlowDisk,
+    /// Reads fail, or return a flipped bit.
+    BadReads,
+    /// Writes are short.
+    ShortWrites,
+    /// Writes fail.
+    BadWrites,
+    /// Syncs of directories fail.
+    FailDirSync,
+    /// A topic is deleted and made anew.
+    Recreate,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 23] = [
+        Self::Cut,
+        Self::CutAtByte,
+        Self::OneWay,
+        Self::HalfOpen,
+        Self::Delay,
+        Self::Trickle,
+        Self::Refuse,
+        Self::FreezeBroker,
+        Self::FreezeProducer,
+        Self::Kill,
+        Self::PowerLoss,
+        Self::Restart,
+        Self::CrashProducer,
+        Self::ClockJump,
+        Self::FailFlush,
+        Self::NoSpace,
+        Self::Rot,
+        Self::SlowDisk,
+        Self::BadReads,
+        Self::ShortWrites,
+        Self::BadWrites,
+        Self::FailDirSync,
+        Self::Recreate,
+    ];
+
+    /// Where it stands in [`Kind::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// A topic of the run.
+#[derive(Debug, Clone)]
+pub struct TopicPlan {
+    /// Its name.
+    pub name: &'static str,
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// Settings of its own.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+/// The topic that may be deleted and made anew.
+pub const SHORT_LIVED: &str = "short-lived";
+
+/// How one producer is set up, and how it sends.
+#[derive(Debug, Clone)]
+pub struct ProducerPlan {
+    /// Records that it sends in all, over all its lives.
+    pub records: u32,
+    /// It goes on by itself behind what failed.
+    pub skips: bool,
+    /// Tasks that send at once.
+    pub tasks: u32,
+    /// The most records that go out without a pause.
+    pub burst_max: u64,
+    /// The longest pause.
+    pub pause_ms_max: u64,
+    /// One record in so many has a timestamp of years ago, or ahead of the clock.
+    pub odd_time_one_in: Option<u64>,
+    /// See the producer's settings.
+    pub delivery_timeout: Duration,
+    /// See the producer's settings.
+    pub request_timeout: Duration,
+    /// See the producer's settings.
+    pub batch_size: usize,
+    /// See the producer's settings.
+    pub buffer_memory: usize,
+    /// See the producer's settings; `None` is `auto`.
+    pub linger: Option<Duration>,
+    /// See the producer's settings.
+    pub max_in_flight: usize,
+    /// See the producer's settings.
+    pub compression: Compression,
+}
+
+/// Something that goes wrong at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// Simulated milliseconds after everything runs.
+    pub at_ms: u64,
+    /// What.
+    pub kind: Kind,
+    /// For how long, where that means something.
+    pub for_ms: u64,
+}
+
+/// How the run ends, before the last reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The broker is stopped.
+    Stop,
+    /// Its process is killed.
+    Kill,
+    /// The power fails.
+    PowerLoss,
+}
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What it was drawn from.
+    pub seed: u64,
+    /// What acks=all waits for.
+    pub durability: Durability,
+    /// A topic's segments have so many bytes.
+    pub segment_bytes: u32,
+    /// The topics.
+    pub topics: Vec<TopicPlan>,
+    /// The producers.
+    pub producers: Vec<ProducerPlan>,
+    /// How the network is from the beginning.
+    pub weather: Weather,
+    /// A flush takes up to so many milliseconds.
+    pub flush_ms_max: u64,
+    /// The kinds of faults.
+    pub kinds: Vec<Kind>,
+    /// In the order of their times.
+    pub events: Vec<Event>,
+    /// When everything is set right again.
+    pub right_at_ms: u64,
+    /// How it ends.
+    pub ending: Ending,
+}
+
+/// A kind of fault is in a run once in so many.
+const KIND_ONE_IN: u64 = 5;
+/// Events of one kind in one run.
+const EVENTS_MAX: u64 = 4;
+
+impl Plan {
+    /// The run of a seed.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        Self::draw(seed, None)
+    }
+
+    /// A run that is likely to show a bug: the kinds of faults that it takes are always there.
+    #[must_use]
+    pub fn for_bug(seed: u64, bug: SeededBug) -> Self {
+        Self::draw(seed, Some(bug))
+    }
+
+    fn draw(seed: u64, bug: Option<SeededBug>) -> Self {
+        let random = Random::from_seed(seed ^ 0x6761_706c_6573_7331);
+        let one_in = |chances: u64| random.below(chances) == 0;
+        let wanted = bug.map_or(&[][..], kinds_for);
+        let kinds: Vec<Kind> =
+            Kind::ALL.into_iter().filter(|kind| one_in(KIND_ONE_IN) || wanted.contains(kind)).collect();
+        let has = |kind| kinds.contains(&kind);
+        let durability = if bug.is_none() && one_in(8) { Durability::Os } else { Durability::Fsync };
+        let right_at_ms = 2_000 + random.below(8_000);
+        let mut events = Vec::new();
+        for kind in &kinds {
+            let times = 1 + random.below(if wanted.contains(kind) { 2 * EVENTS_MAX } else { EVENTS_MAX });
+            for _ in 0..times {
+                let for_ms = [20, 300, 3_000][usize::try_from(random.below(3)).unwrap_or(0)];
+                let for_ms = 1 + random.below(for_ms);
+                events.push(Event { at_ms: random.below(right_at_ms), kind: *kind, for_ms });
+            }
+        }
+        events.sort_by_key(|event| event.at_ms);
+        let mut topics = vec![draw_topic(&random, "events")];
+        if one_in(2) {
+            topics.push(draw_topic(&random, "orders"));
+        }
+        if has(Kind::Recreate) {
+            topics.push(draw_topic(&random, SHORT_LIVED));
+        }
+        let producers = (0..1 + random.below(3)).map(|_| draw_producer(&random, right_at_ms)).collect();
+        let slow_ms =
+            if has(Kind::Delay) { [5, 40, 200][usize::try_from(random.below(3)).unwrap_or(0)] } else { 2 };
+        let weather = Weather {
+            pace: Pace {
+                min_ms: 0,
+                max_ms: random.below(slow_ms),
+                trickle: has(Kind::Trickle).then(|| 20 + usize::try_from(random.below(400)).unwrap_or(0)),
+            },
+            cut_one_in: has(Kind::CutAtByte).then(|| 1 + random.below(4)),
+            refuse_one_in: has(Kind::Refuse).then(|| 2 + random.below(4)),
+        };
+        let ending = match random.below(3) {
+            0 => Ending::Stop,
+            1 => Ending::Kill,
+            _ => Ending::PowerLoss,
+        };
+        Self {
+            seed,
+            durability,
+            segment_bytes: 8_192 << random.below(5),
+            topics,
+            producers,
+            weather,
+            flush_ms_max: random.below(8),
+            kinds,
+            events,
+            right_at_ms,
+            ending,
+        }
+    }
+
+    /// Whether the disk's faults may leave partitions that are not whole.
+    #[must_use]
+    pub fn damages(&self) -> bool {
+        self.kinds.iter().any(|kind| matches!(kind, Kind::Rot | Kind::BadReads))
+    }
+
+    /// Whether a partition may be offline until the broker is started again.
+    #[must_use]
+    pub fn takes_offline(&self) -> bool {
+        let offline = [
+            Kind::FailFlush,
+            Kind::BadWrites,
+            Kind::FailDirSync,
+            Kind::NoSpace,
+            Kind::BadReads,
+            Kind::ShortWrites,
+        ];
+        self.kinds.iter().any(|kind| offline.contains(kind))
+    }
+
+    /// Whether rot and a power loss together may look like a torn tail (durability.md 8).
+    #[must_use]
+    pub fn may_tear(&self) -> bool {
+        self.kinds.contains(&Kind::Rot) && self.kinds.contains(&Kind::PowerLoss)
+    }
+
+    /// Whether acknowledged records may be lost.
+    #[must_use]
+    pub fn may_lose(&self) -> bool {
+        let loses_power = self.kinds.contains(&Kind::PowerLoss) || self.ending == Ending::PowerLoss;
+        let fails_flushes = self.kinds.contains(&Kind::FailFlush);
+        self.durability == Durability::Os && (loses_power || fails_flushes)
+    }
+}
+
+/// What a bug needs to show.
+const fn kinds_for(bug: SeededBug) -> &'static [Kind] {
+    match bug {
+        SeededBug::NoFlush | SeededBug::NoDirectorySync => &[Kind::PowerLoss],
+        SeededBug::AcknowledgeBeforeFlush => &[Kind::PowerLoss, Kind::SlowDisk],
+        SeededBug::AnswerDuplicateBeforeFlush => &[Kind::PowerLoss, Kind::SlowDisk, Kind::Cut],
+        SeededBug::BelieveSecondFlush => &[Kind::FailFlush, Kind::PowerLoss],
+        SeededBug::RememberFourBatches => &[Kind::Cut, Kind::Delay, Kind::SlowDisk],
+        SeededBug::KeepDecisionOfFailedWrite => &[Kind::NoSpace],
+        SeededBug::RetryOutOfOrder => &[Kind::Cut, Kind::Delay],
+        SeededBug::DropTimedOutBatch => &[Kind::FreezeBroker, Kind::OneWay],
+        SeededBug::TrustCorruptIndex => &[Kind::Rot, Kind::Kill],
+        SeededBug::TrustAbandonedSnapshot => &[Kind::PowerLoss, Kind::Kill],
+        SeededBug::TrustStaleCleanMark => &[Kind::Restart, Kind::PowerLoss],
+        SeededBug::TruncateWithoutFlush => &[Kind::PowerLoss],
+        SeededBug::ServeBeforeDurable => &[Kind::Kill, Kind::PowerLoss, Kind::SlowDisk],
+    }
+}
+
+fn draw_topic(random: &Random, name: &'static str) -> TopicPlan {
+    let mut settings = Vec::new();
+    if random.below(6) == 0 {
+        // Smaller than some batches, so that they are split, and than some records, which are refused.
+        settings.push(("max.message.bytes", "2600".to_owned()));
+    }
+    if random.below(6) == 0 {
+        settings.push(("message.timestamp.type", "LogAppendTime".to_owned()));
+    }
+    TopicPlan { name, partitions: 1 + i32::try_from(random.below(3)).unwrap_or(0), settings }
+}
+
+fn draw_producer(random: &Random, right_at_ms: u64) -> ProducerPlan {
+    let ms = |from: u64, to: u64| Duration::from_millis(from + random.below(to - from));
+    let request_timeout = ms(300, 2_000);
+    let short = random.below(3) == 0;
+    let delivery_timeout =
+        if short { request_timeout + ms(50, 1_500) } else { request_timeout + ms(8_000, 60_000) };
+    let records = 50 + u32::try_from(random.below(550)).unwrap_or(0);
+    let burst_max = 1 + random.below(60);
+    let bursts = u64::from(records) * 2 / (burst_max + 1) + 1;
+    let codecs =
+        [Compression::None, Compression::Lz4, Compression::Zstd, Compression::Snappy, Compression::Gzip];
+    let codec = usize::try_from(random.below(20)).ok().and_then(|at| codecs.get(at)).copied();
+    ProducerPlan {
+        records,
+        skips: random.below(3) == 0,
+        tasks: 1 + u32::try_from(random.below(2)).unwrap_or(0),
+        burst_max,
+        pause_ms_max: (right_at_ms * 2 / bursts).max(1),
+        odd_time_one_in: (random.below(4) == 0).then(|| 40 + random.below(100)),
+        delivery_timeout,
+        request_timeout,
+        batch_size: 4_096,
+        buffer_memory: 8_192 << random.below(4),
+        linger: (random.below(3) == 0).then(|| ms(0, 20)),
+        max_in_flight: if random.below(4) == 0 {
+            1 + usize::try_from(random.below(4)).unwrap_or(0)
+        } else {
+            5
+        },
+        compression: codec.unwrap_or(Compression::None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_one_plan_and_every_kind_comes_up() {
+        let plans: Vec<Plan> = (0..200).map(Plan::of).collect();
+        assert_eq!(format!("{:?}", plans[7]), format!("{:?}", Plan::of(7)));
+        for kind in Kind::ALL {
+            assert_eq!(Kind::ALL[kind.index()], kind);
+            let share = plans.iter().filter(|plan| plan.kinds.contains(&kind)).count();
+            assert!((20..70).contains(&share), "{kind:?} is in {share} of 200 runs");
+        }
+        for bug in SeededBug::ALL {
+            let plan = Plan::for_bug(1, bug);
+            assert!(kinds_for(bug).iter().all(|kind| plan.kinds.contains(kind)));
+        }
+    }
+}
