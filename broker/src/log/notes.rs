@@ -37,6 +37,9 @@ pub(super) struct Notes {
     newest_in: Option<Offset>,
 }
 
+/// A start that had to read this part of the interval spares the next one that.
+const RECOVERED_SHARE: u64 = 16;
+
 enum Work {
     Seal(Arc<Segment>),
     Write(Summary, BytesMut),
@@ -67,6 +70,11 @@ impl PartitionLog {
             notes.unsaved_bytes += bytes;
             notes.wanted |= notes.unsaved_bytes >= self.config.checkpoint_interval_bytes;
         });
+    }
+
+    /// So many bytes were read when the log was opened.
+    pub(super) fn note_recovered(self: &Arc<Self>, bytes: u64) {
+        self.note(|notes| notes.wanted |= bytes > self.config.checkpoint_interval_bytes / RECOVERED_SHARE);
     }
 
     /// A segment is full, flushed, and not the active one any more; nothing has been appended behind it yet.

@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use gapless_common::{
-    seam::TaskHandle,
-    units::{DisplayDuration, DisplaySize},
-};
+use gapless_common::seam::TaskHandle;
 use tokio::{
     sync::oneshot,
     time::{Instant, interval_at},
@@ -66,8 +63,8 @@ impl Store {
                 biased;
                 next = opened.next() => next,
                 _ = ticks.tick() => {
-                    let (done, read) = (progress.partitions(), DisplaySize(progress.bytes()));
-                    tracing::info!("recovering: {done} of {total} partitions are open, {read} read");
+                    let (done, read) = (progress.partitions(), mebibytes(progress.bytes()));
+                    tracing::info!("recovering: {done} of {total} partitions are open, {read} MiB read");
                     continue;
                 }
             };
@@ -92,15 +89,13 @@ impl Store {
             return Err(error);
         }
         if total > 0 {
+            let took_ms = began.elapsed().as_millis();
             tracing::info!(
-                "recovered {total} partitions in {}: {} of {} read, {} written again, {} cut off",
-                DisplayDuration(Duration::from_millis(
-                    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
-                )),
-                DisplaySize(sum.scanned_bytes),
-                DisplaySize(sum.log_bytes),
-                DisplaySize(sum.rewritten_bytes),
-                DisplaySize(sum.truncated_bytes),
+                "recovered {total} partitions in {took_ms} ms: {} of {} MiB read, {} MiB written again, {} bytes cut off",
+                mebibytes(sum.scanned_bytes),
+                mebibytes(sum.log_bytes),
+                mebibytes(sum.rewritten_bytes),
+                sum.truncated_bytes,
             );
         }
         let topics = unopened.into_iter().zip(logs).map(|(Unopened { mut topic, .. }, mut logs)| {
@@ -110,4 +105,9 @@ impl Store {
         });
         Ok(Recovered { topics: topics.collect(), truncated_bytes: sum.truncated_bytes })
     }
+}
+
+/// Rounded up: what was read at all shows.
+fn mebibytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
 }

@@ -196,8 +196,7 @@ impl PartitionLog {
         let recovered =
             Recovered { replay, found, verdict, state_file, losses, known, checkpoint: at, clean };
         let (log, report) = recovered.finish(environment, site, config, leader_epoch).await;
-        // What was read now need not be read again.
-        log.note_flushed(0);
+        log.note_recovered(report.scanned_bytes);
         Ok((log, report))
     }
 }

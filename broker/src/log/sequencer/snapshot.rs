@@ -58,3 +58,49 @@ impl Sequencer {
         Some(sequencer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn facts(id: i64, epoch: i16, first: i32, records: u32) -> BatchFacts {
+        let first = Sequence::new(first & i32::MAX).unwrap();
+        let stamp = Stamp { id: ProducerId(id), epoch: ProducerEpoch(epoch), first };
+        BatchFacts { records, stamp: Some(stamp) }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_was_saved_decides_as_before(
+            sent in prop::collection::vec((0..4_i64, 0..3_i16, any::<i32>(), 1..50_u32, any::<bool>()), 0..60),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut sequencer = Sequencer::new(Offset(0), 100);
+            let all: Vec<_> = sent.iter().map(|(id, epoch, first, records, _)| facts(*id, *epoch, *first, *records)).collect();
+            for (facts, (.., stamped)) in all.iter().zip(&sent) {
+                let next = sequencer.next_offset();
+                sequencer.replay(facts, next, stamped.then_some(77), 5);
+            }
+            let mut bytes = BytesMut::new();
+            sequencer.encode(&mut bytes);
+            let bytes = bytes.freeze();
+            let next = sequencer.next_offset();
+            let mut rest = bytes.clone();
+            let loaded = Sequencer::decode(&mut rest, next, 100).unwrap();
+            prop_assert!(rest.is_empty());
+            prop_assert_eq!(loaded.producers(), sequencer.producers());
+            for facts in &all {
+                prop_assert_eq!(loaded.decide(facts), sequencer.decide(facts));
+                let stamp = facts.stamp.unwrap();
+                let following = BatchFacts { stamp: Some(Stamp { first: facts.last(&stamp).plus(1), ..stamp }), ..*facts };
+                prop_assert_eq!(loaded.decide(&following), sequencer.decide(&following));
+            }
+            let mut short = bytes.slice(..cut.index(bytes.len()));
+            prop_assert!(Sequencer::decode(&mut short, next, 100).is_none());
+        }
+    }
+}
