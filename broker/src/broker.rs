@@ -26,7 +26,7 @@ use crate::{
     topics::{Catalogue, OpenTopicsError, Store, meta::Meta},
 };
 
-const LOCK: &str = ".lock";
+pub(crate) const LOCK: &str = ".lock";
 
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]

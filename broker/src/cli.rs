@@ -11,6 +11,7 @@ use crate::{
         RETENTION_CHECK_INTERVAL_DEFAULT,
     },
     log::Durability,
+    tools::args::Command,
 };
 
 /// A Kafka-compatible message broker that loses nothing it acknowledged.
@@ -19,8 +20,12 @@ use crate::{
 /// Every flag can also be given in the environment; durations take a unit (5ms, 3s, 10m), sizes are bytes or take one
 /// (64KiB, 1MiB).
 #[derive(Debug, Parser)]
-#[command(name = "gapless-broker", version)]
+#[command(name = "gapless-broker", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    /// Something else than running a broker.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Kafka protocol: where to listen. May be repeated; port 0 picks a free one.
     #[arg(
         long,

@@ -11,6 +11,7 @@
 //! - `housekeeping`: what is done now and then: retention, among others.
 //! - [`http`], [`scrape`], [`metrics`]: what operators see; [`rate_limited_log`]: what strangers can make them see.
 //! - [`stage`]: how far a stop has come, told to everything that runs.
+//! - [`tools`]: `gapless-broker log`, for a data directory on which no broker runs.
 //!
 //! A library first: [`Broker`] can be embedded in a test with a temporary directory and port 0.
 
@@ -34,6 +35,7 @@ pub mod stage;
 pub mod storage;
 #[cfg(test)]
 mod testing;
+pub mod tools;
 pub mod topics;
 
 pub use broker::{Broker, StartError};

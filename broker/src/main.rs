@@ -12,6 +12,10 @@ use gapless_broker::{
     Broker,
     cli::{Args, LogFormat},
     storage::{Files, RealFiles},
+    tools::{
+        self, ToolError,
+        args::{Command, LogCommand},
+    },
 };
 use gapless_common::seam::Seams;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,10 +27,45 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&format!("no threads could be started: {error}")),
     };
-    let code = runtime.block_on(run(args));
+    let code = match &args.command {
+        Some(Command::Log(command)) => runtime.block_on(run_tool(command)),
+        None => runtime.block_on(run(args)),
+    };
     // Does not wait for a thread that the disk holds: the stop has waited for as long as it was told.
     runtime.shutdown_background();
     code
+}
+
+/// `gapless-broker log`: 0 sound or done, 1 something is wrong or could not be done.
+async fn run_tool(command: &LogCommand) -> ExitCode {
+    let dir = match command {
+        LogCommand::Check(args) => &args.dir,
+        LogCommand::Dump(args) => &args.dir,
+        LogCommand::Repair(args) => &args.dir,
+    };
+    let files = RealFiles::new(dir, Seams::real().spawner);
+    let mut out = io::BufWriter::new(io::stdout());
+    let result = tools::run(&files, command, &mut out, &mut ask).await;
+    let result = result.and_then(|sound| Ok(out.flush().map(|()| sound)?));
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // Whoever read it has seen enough.
+        Err(ToolError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "gapless-broker log: {}: {error}", dir.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// On a terminal, whether to go on.
+fn ask() -> bool {
+    let mut answer = String::new();
+    io::IsTerminal::is_terminal(&io::stdin())
+        && write!(io::stderr(), "Go on? [y/N] ").is_ok()
+        && io::stdin().read_line(&mut answer).is_ok()
+        && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 async fn run(args: Args) -> ExitCode {

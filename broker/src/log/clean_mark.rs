@@ -20,7 +20,7 @@ use crate::storage::{
     small_file::{self, SmallFileError},
 };
 
-const NAME: &str = "clean";
+pub(crate) const NAME: &str = "clean";
 const FORMAT_VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]

@@ -14,6 +14,7 @@
 //! - [`retention`]: which segments may go, a pure function; `deletion`: carries it out.
 //! - [`recovery`]: what is believed of a log after a crash: evidence is gathered, a pure function judges it.
 //! - `quarantine`, `losses`, `scrub`: corruption that was found, what of it the operator has accepted, and looking for it.
+//! - [`tools`]: what can be done to a log while no broker runs.
 //! - `epochs`, `state_file`, `segment`, `contents`, `summary`, [`error`]: what these need.
 //!
 //! What must never be: an acknowledged batch that is not in the log, a batch in it twice, a byte below the high watermark
@@ -48,6 +49,7 @@ mod testing;
 mod tests;
 mod time_index;
 mod timestamps;
+pub mod tools;
 mod verified;
 mod walk;
 

@@ -62,6 +62,22 @@ impl StateFile {
         Offset(self.log_start_offset)
     }
 
+    /// The leader epoch of the record at `offset`, where that is certain: of an epoch that was over when this was written.
+    pub(crate) fn past_epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let after = self.leader_epochs.partition_point(|entry| entry.start_offset <= offset.0);
+        let epoch = self.leader_epochs.get(after.checked_sub(1)?).map(|entry| LeaderEpoch(entry.epoch));
+        epoch.filter(|_| after < self.leader_epochs.len())
+    }
+
+    /// As it is after a repair: without quarantine, and, where the log was cut off, without what is known of what came
+    /// behind `end`.
+    pub(crate) fn repaired(mut self, losses: Losses, end: Option<Offset>) -> Self {
+        if let Some(end) = end {
+            self.leader_epochs.retain(|entry| entry.start_offset < end.0);
+        }
+        Self { quarantined: None, losses, ..self }
+    }
+
     /// Where corruption was found, and what.
     pub(crate) fn quarantined(&self) -> Option<(Offset, Arc<str>)> {
         self.quarantined.as_ref().map(|found| (Offset(found.offset), found.why.as_str().into()))

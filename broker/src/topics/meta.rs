@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-const META: &str = "meta.json";
+pub(super) const META: &str = "meta.json";
 const FORMAT_VERSION: u32 = 1;
 /// Producer ids made durable at once, as in Apache Kafka (`ProducerIdsBlock`): at most so many are lost by a crash, and
 /// none repeats.
@@ -132,6 +132,14 @@ impl Meta {
         ids.next += 1;
         Ok(ProducerId(id))
     }
+}
+
+/// The leader epoch of the last start, for tools.
+pub(super) async fn leader_epoch(files: &dyn Files) -> Result<LeaderEpoch, SmallFileError> {
+    let path = Path::new(META);
+    let stored = small_file::read::<Stored>(files, path, FORMAT_VERSION).await?;
+    let missing = || SmallFileError::Missing { path: path.to_owned(), beside: TOPICS.into() };
+    Ok(LeaderEpoch(stored.ok_or_else(missing)?.leader_epoch))
 }
 
 async fn holds_topics(files: &dyn Files) -> io::Result<bool> {

@@ -5,6 +5,7 @@
 //! - [`meta`]: what the broker knows of itself.
 //! - [`store`]: `topic.json`, and the order in which directories appear and vanish.
 //! - `opening`: all logs at a start, several at once.
+//! - [`survey`]: what a data directory holds, for tools.
 //! - this file: the catalogue that requests look into.
 
 pub mod config;
@@ -12,6 +13,7 @@ pub mod meta;
 pub mod names;
 mod opening;
 mod store;
+pub mod survey;
 
 use std::{
     collections::BTreeMap,

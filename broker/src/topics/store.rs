@@ -35,15 +35,15 @@ use crate::{
 
 pub(super) const TOPICS: &str = "topics";
 const TRASH: &str = "trash";
-const TOPIC_FILE: &str = "topic.json";
-const FORMAT_VERSION: u32 = 1;
+pub(super) const TOPIC_FILE: &str = "topic.json";
+pub(super) const FORMAT_VERSION: u32 = 1;
 /// Partitions created or recovered at once: enough to keep a disk busy, few enough for its queue.
 pub(super) const PARTITIONS_AT_ONCE: usize = 16;
 
 #[derive(Serialize, Deserialize)]
-struct TopicFile {
-    id: String,
-    partitions: i32,
+pub(super) struct TopicFile {
+    pub(super) id: String,
+    pub(super) partitions: i32,
     config: BTreeMap<String, String>,
 }
 

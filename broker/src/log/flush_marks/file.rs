@@ -6,7 +6,7 @@ use bytes::Bytes;
 use gapless_common::seam::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::{FlushMarks, Write};
+use super::{FlushMarks, MarkKey, Write};
 use crate::storage::{
     File, Files,
     group_flush::{FlushJob, GroupFlush},
@@ -39,6 +39,20 @@ impl FlushMarks {
             tracing::info!("{NAME}: {bad} entries fail their check and are passed over");
         }
         marks
+    }
+}
+
+impl FlushMarks {
+    /// What is known of one partition is no longer so: after a repair, while no broker runs.
+    ///
+    /// # Errors
+    /// The file would not be read or written.
+    pub(in crate::log) async fn forget(files: &dyn Files, key: MarkKey) -> io::Result<()> {
+        let Some((mut marks, _)) = read(files).await?.and_then(|bytes| Self::decode(&bytes)) else {
+            return Ok(());
+        };
+        marks.0.remove(&key);
+        replace_file(files, Path::new(NAME), marks.encode()).await.map(drop)
     }
 }
 

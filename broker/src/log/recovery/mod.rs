@@ -18,6 +18,7 @@ use gapless_common::types::{LeaderEpoch, Offset};
 use self::known::Known;
 use self::progress::Progress;
 use self::repair::Repaired;
+pub(super) use self::repair::save_aside;
 use self::scan::{Replay, Scanned};
 use self::verdict::{Boot, Evidence, SegmentEvidence, Verdict, judge};
 use super::append::Appender;

@@ -10,7 +10,7 @@ use std::{
 use gapless_common::seeded_bug::{SeededBug, is_on};
 use gapless_common::types::Offset;
 
-use super::verdict::{Torn, Verdict};
+use super::verdict::Verdict;
 use crate::log::Site;
 use crate::log::segment::segment_path;
 use crate::storage::{File, Files, read_exact_at, write_all_at};
@@ -65,7 +65,7 @@ pub(super) async fn make_durable(
     }
     let Some(torn) = &verdict.torn else { return Ok(repaired) };
 
-    let saved = save_aside(files, site, file, base_offset, verdict.last_segment_bytes, torn).await;
+    let saved = save_aside(files, site, file, base_offset, verdict.last_segment_bytes, torn.bytes).await;
     let saved_as = saved.map_err(|error| after("saving the torn tail of", error))?;
     // Flushed before the first append, or old batches could reappear behind new ones. (Left where it is, the tail would
     // be written over from its beginning, and what is left of it stand behind new batches after the next crash.)
@@ -100,13 +100,13 @@ async fn rewrite(file: &dyn File, mut position: u64, end: u64) -> io::Result<()>
 
 /// Copies what stands behind `position` to `torn/<topic>/<partition>-<segment>-<position>.log`, durably. A crash between this
 /// and the cut leads here again: a copy that is there already is not made twice.
-async fn save_aside(
+pub(in crate::log) async fn save_aside(
     files: &dyn Files,
     site: &Site,
     file: &dyn File,
     base_offset: Offset,
     position: u64,
-    torn: &Torn,
+    bytes: u64,
 ) -> io::Result<PathBuf> {
     let root = Path::new("torn");
     let directory = root.join(&site.topic);
@@ -122,7 +122,7 @@ async fn save_aside(
         let path = directory.join(name);
         let saved: Arc<dyn File> = match files.create(&path).await {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if is_copy(&*files.open(&path).await?, file, position, torn.bytes).await? {
+                if is_copy(&*files.open(&path).await?, file, position, bytes).await? {
                     return Ok(path);
                 }
                 continue;
@@ -130,8 +130,8 @@ async fn save_aside(
             other => other?,
         };
         let mut copied = 0;
-        while copied < torn.bytes {
-            let piece = read_exact_at(file, position + copied, piece_len(torn.bytes - copied)).await?;
+        while copied < bytes {
+            let piece = read_exact_at(file, position + copied, piece_len(bytes - copied)).await?;
             let count = piece.len() as u64;
             write_all_at(&*saved, copied, &[piece]).await.map_err(|error| error.source)?;
             copied += count;

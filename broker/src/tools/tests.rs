@@ -1,0 +1,443 @@
+//! The tools on the directory of a broker that has stopped, damaged in every way that they are for.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use gapless_common::{
+    records,
+    seam::{BoxFuture, Seams},
+    types::Offset,
+};
+
+use super::*;
+use crate::{
+    broker::Broker,
+    log::State,
+    storage::{DirEntry, File, RealFiles, Space, read_exact_at},
+    testing::{Rig, append, client, create},
+    tools::args::{CheckArgs, DumpArgs, OutputFormat, RepairArgs},
+};
+
+const TOPIC: &str = "events";
+/// Records of one value each; segments hold three.
+const RECORDS: i64 = 11;
+
+/// A broker that has stopped, with a partition of several segments, and where these begin.
+async fn stopped() -> (Rig, Vec<i64>) {
+    let mut rig = Rig::new();
+    rig.config.segment_bytes = 250;
+    rig.config.scrub_bytes_per_second = 0;
+    let broker = rig.start("boot").await;
+    let peer = client(&broker).await;
+    create(&peer, TOPIC).await;
+    create(&peer, "other").await;
+    for offset in 0..RECORDS {
+        append(&peer, TOPIC, &format!("{offset:02}")).await;
+    }
+    append(&peer, "other", "sound").await;
+    assert!(broker.stop().await);
+    let names = files(&rig).list(&directory()).await.unwrap();
+    let bases: Vec<i64> = names
+        .iter()
+        .filter_map(|entry| entry.name.strip_suffix(".log").map(|base| base.parse().unwrap()))
+        .collect();
+    assert!(bases.len() >= 4, "{bases:?}");
+    (rig, bases)
+}
+
+fn files(rig: &Rig) -> RealFiles {
+    RealFiles::new(rig.data_dir(), Seams::real().spawner)
+}
+
+fn directory() -> PathBuf {
+    PathBuf::from("topics").join(TOPIC).join("0")
+}
+
+fn segment(base: i64) -> PathBuf {
+    directory().join(format!("{base:020}.log"))
+}
+
+async fn bytes_of(files: &dyn Files, path: &Path) -> Vec<u8> {
+    let file = files.open(path).await.unwrap();
+    let size = file.size().await.unwrap();
+    file.read_at(0, size as usize).await.unwrap().to_vec()
+}
+
+async fn flip(rig: &Rig, base: i64, at: usize) {
+    let file = files(rig).open(&segment(base)).await.unwrap();
+    let byte = file.read_at(at as u64, 1).await.unwrap()[0] ^ (1 << (at % 8));
+    file.write_at(at as u64, &[vec![byte].into()]).await.unwrap();
+}
+
+async fn check(files: &dyn Files) -> (bool, String) {
+    let args = CheckArgs { dir: PathBuf::new(), output: OutputFormat::Text };
+    let mut out = Vec::new();
+    let sound = run(files, &LogCommand::Check(args), &mut out, &mut || false).await.unwrap();
+    (sound, String::from_utf8(out).unwrap())
+}
+
+async fn repair(files: &dyn Files, truncate: bool) -> Result<String, ToolError> {
+    let args = RepairArgs {
+        dir: PathBuf::new(),
+        topic: TOPIC.into(),
+        partition: 0,
+        truncate,
+        set_aside: !truncate,
+        yes: true,
+    };
+    let mut out = Vec::new();
+    run(files, &LogCommand::Repair(args), &mut out, &mut || false).await?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+/// What the broker gives out, as (offset, value).
+async fn values(broker: &Broker) -> Vec<(i64, String)> {
+    let log = broker.shared.catalogue.partition(TOPIC, 0).unwrap();
+    let (mut at, mut values) = (Offset(0), Vec::new());
+    while let Ok(Some(range)) = log.read(at, 1 << 20, true).await {
+        let bytes = read_exact_at(&*range.file, range.position, range.len as usize).await.unwrap();
+        for batch in records::batches(bytes) {
+            for record in records::iterate(batch.unwrap().1, 1 << 20).unwrap() {
+                let record = record.unwrap();
+                values.push((record.offset.0, String::from_utf8(record.value.unwrap().to_vec()).unwrap()));
+            }
+        }
+        at = Offset(values.last().unwrap().0 + 1);
+    }
+    values
+}
+
+fn numbered(offsets: impl Iterator<Item = i64>) -> Vec<(i64, String)> {
+    offsets.map(|offset| (offset, format!("{offset:02}"))).collect()
+}
+
+/// Starts the broker, and looks that it serves exactly `kept` and appends at `next`; then stops it.
+async fn assert_served(rig: &Rig, kept: Vec<(i64, String)>, next: i64, what: &str) {
+    let broker = rig.start("boot").await;
+    let log = broker.shared.catalogue.partition(TOPIC, 0).unwrap();
+    assert_eq!(log.state(), State::Online, "{what}");
+    assert_eq!(values(&broker).await, kept, "{what}");
+    assert_eq!(append(&client(&broker).await, TOPIC, "new").await, next, "{what}");
+    assert!(broker.stop().await, "{what}");
+}
+
+#[tokio::test]
+async fn a_directory_that_was_stopped_cleanly_is_sound_and_is_not_written_to() {
+    let (rig, bases) = stopped().await;
+    let files = files(&rig);
+    let before = files.list(&directory()).await.unwrap();
+    let (sound, text) = check(&files).await;
+    assert!(sound, "{text}");
+    assert!(text.contains("2 partitions, 12 good batches"), "{text}");
+    assert_eq!(files.list(&directory()).await.unwrap(), before);
+    assert!(matches!(
+        repair(&files, true).await,
+        Err(ToolError::Repair(crate::log::tools::RepairError::Sound))
+    ));
+    assert_served(&rig, numbered(0..RECORDS), RECORDS, &format!("{bases:?}")).await;
+}
+
+#[tokio::test]
+async fn a_running_broker_keeps_the_tools_out() {
+    let (rig, _) = stopped().await;
+    let broker = rig.start("boot").await;
+    let refused = repair(&files(&rig), true).await.unwrap_err();
+    assert_eq!(refused.to_string(), "a broker runs on this data directory; stop it first");
+    assert!(broker.stop().await);
+    let nothing = RealFiles::new(rig.data_dir().join("torn"), Seams::real().spawner);
+    assert!(matches!(repair(&nothing, true).await, Err(ToolError::NoDataDirectory(_))));
+}
+
+#[tokio::test]
+async fn whichever_bit_flips_only_its_batch_is_set_aside() {
+    let (mut rig, bases) = stopped().await;
+    let size = bytes_of(&files(&rig), &segment(bases[1])).await.len();
+    let batch = size / (bases[2] - bases[1]) as usize;
+    for at in (0..size).step_by(5) {
+        rig = stopped().await.0;
+        let files = files(&rig);
+        let damaged = bases[1] + (at / batch) as i64;
+        flip(&rig, bases[1], at).await;
+        let (sound, text) = check(&files).await;
+        let place =
+            format!("{} at position {}, offset {damaged}", segment(bases[1]).display(), at / batch * batch);
+        assert!(!sound && text.contains(&place), "byte {at}: {text}");
+        repair(&files, false).await.unwrap_or_else(|error| panic!("byte {at}: {error}: {text}"));
+        let (sound, text) = check(&files).await;
+        assert!(sound, "byte {at}: {text}");
+        let kept = numbered((0..RECORDS).filter(|offset| *offset != damaged));
+        assert_served(&rig, kept, RECORDS, &format!("byte {at}")).await;
+        let saved = files.list(&Path::new("torn").join(TOPIC)).await.unwrap();
+        assert_eq!(saved.len(), 1, "byte {at}: {saved:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_cut_ends_before_the_bad_batch_and_what_was_cut_off_is_saved() {
+    for (at_segment, at_batch) in [(0, 0), (1, 1), (3, 0), (3, 1)] {
+        let (rig, bases) = stopped().await;
+        let files = files(&rig);
+        let bytes = bytes_of(&files, &segment(bases[at_segment])).await;
+        let end = bases.get(at_segment + 1).copied().unwrap_or(RECORDS);
+        let batch = bytes.len() / (end - bases[at_segment]) as usize;
+        flip(&rig, bases[at_segment], batch * at_batch + batch / 2).await;
+        let damaged = bases[at_segment] + at_batch as i64;
+        let text = repair(&files, true).await.unwrap();
+        assert!(text.contains("to torn/"), "{text}");
+        let (sound, text) = check(&files).await;
+        assert!(sound, "{text}");
+        assert_served(&rig, numbered(0..damaged), damaged, &format!("{at_segment} {at_batch}")).await;
+        let saved = files.list(&Path::new("torn").join(TOPIC)).await.unwrap();
+        assert_eq!(saved.len(), bases.len() - at_segment, "{saved:?}");
+    }
+}
+
+#[tokio::test]
+async fn several_bad_places_are_set_aside_at_once() {
+    let (rig, bases) = stopped().await;
+    let files = files(&rig);
+    let batch = bytes_of(&files, &segment(bases[1])).await.len() / (bases[2] - bases[1]) as usize;
+    // The first and the last batch of one segment, all of the next, and the very last of the log.
+    flip(&rig, bases[1], batch / 2).await;
+    flip(&rig, bases[1], batch * 5 / 2).await;
+    for at in 0..3 {
+        flip(&rig, bases[2], batch * at + batch / 2).await;
+    }
+    let last = bytes_of(&files, &segment(bases[3])).await.len();
+    flip(&rig, bases[3], last - 1).await;
+    let text = repair(&files, false).await.unwrap();
+    let (sound, found) = check(&files).await;
+    assert!(sound, "{found}{text}");
+    let lost: Vec<i64> = [bases[1], bases[1] + 2].into_iter().chain(bases[2]..bases[3]).collect();
+    let kept = numbered((0..RECORDS - 1).filter(|offset| !lost.contains(offset)));
+    assert_served(&rig, kept, RECORDS - 1, &text).await;
+}
+
+#[tokio::test]
+async fn a_missing_segment_is_accepted_as_lost_or_ends_the_log() {
+    for truncate in [false, true] {
+        for missing in 0..3 {
+            let (rig, bases) = stopped().await;
+            let files = files(&rig);
+            files.remove(&segment(bases[missing])).await.unwrap();
+            let (sound, text) = check(&files).await;
+            assert!(!sound && text.contains("a segment is missing"), "{text}");
+            let text = repair(&files, truncate).await.unwrap();
+            let (sound, found) = check(&files).await;
+            assert!(sound, "{found}{text}");
+            let gap = bases[missing]..bases[missing + 1];
+            let (kept, next) = if truncate {
+                (numbered(0..gap.start), gap.start)
+            } else {
+                (numbered((0..RECORDS).filter(|offset| !gap.contains(offset))), RECORDS)
+            };
+            assert_served(&rig, kept, next, &text).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_quarantine_of_what_is_sound_by_now_is_lifted() {
+    let (rig, bases) = stopped().await;
+    let files = files(&rig);
+    flip(&rig, bases[1], 100).await;
+    let broker = rig.start("boot").await;
+    let log = broker.shared.catalogue.partition(TOPIC, 0).unwrap();
+    assert!(values(&broker).await.len() < RECORDS as usize);
+    assert!(matches!(log.state(), State::Quarantined { .. }), "{:?}", log.state());
+    assert!(broker.stop().await);
+    // A copy of the segment was found.
+    flip(&rig, bases[1], 100).await;
+    assert!(!check(&files).await.0);
+    repair(&files, false).await.unwrap();
+    assert_served(&rig, numbered(0..RECORDS), RECORDS, "lifted").await;
+}
+
+#[tokio::test]
+async fn a_repair_that_dies_at_any_step_can_be_done_again() {
+    for truncate in [false, true] {
+        let mut steps = 0;
+        loop {
+            let (rig, bases) = stopped().await;
+            let real = files(&rig);
+            let batch = bytes_of(&real, &segment(bases[1])).await.len() / (bases[2] - bases[1]) as usize;
+            flip(&rig, bases[1], batch + batch / 2).await;
+            let damaged = bases[1] + 1;
+            let dying = Dying { inner: Arc::new(files(&rig)), left: Arc::new(AtomicI64::new(steps)) };
+            let died = repair(&dying, truncate).await.is_err();
+            if died {
+                // Whoever starts a broker now is told.
+                let broker = rig.start("boot").await;
+                let log = broker.shared.catalogue.partition(TOPIC, 0).unwrap();
+                let served = values(&broker).await;
+                assert!(served.starts_with(&numbered(0..damaged)), "step {steps}: {served:?}");
+                assert!(served.iter().all(|value| numbered(0..RECORDS).contains(value)), "step {steps}");
+                let is_over = log.state() == State::Online;
+                assert!(broker.stop().await);
+                if !is_over {
+                    let again = repair(&real, truncate).await;
+                    again.unwrap_or_else(|error| panic!("truncate {truncate}, step {steps}: {error}"));
+                }
+            }
+            let kept = match truncate {
+                true => numbered(0..damaged),
+                false => numbered((0..RECORDS).filter(|offset| *offset != damaged)),
+            };
+            let next = if truncate { damaged } else { RECORDS };
+            assert_served(&rig, kept, next, &format!("truncate {truncate}, step {steps}")).await;
+            if !died {
+                assert!(steps > 10, "{steps} steps");
+                break;
+            }
+            steps += 1;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dump_shows_batches_and_records_and_where_it_was_told_to_begin() {
+    let (rig, bases) = stopped().await;
+    let files = files(&rig);
+    flip(&rig, bases[1], 100).await;
+    for (output, records) in
+        [(OutputFormat::Text, true), (OutputFormat::Json, true), (OutputFormat::Json, false)]
+    {
+        let args = DumpArgs {
+            dir: PathBuf::new(),
+            topic: Some(TOPIC.into()),
+            partition: Some(0),
+            from: bases[2],
+            records,
+            output,
+        };
+        let mut out = Vec::new();
+        assert!(run(&files, &LogCommand::Dump(args), &mut out, &mut || false).await.unwrap());
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let batches = (RECORDS - bases[2]) as usize;
+        let findings = lines.iter().filter(|line| line.contains("checksum")).count();
+        assert_eq!((lines.len(), findings), (batches * (1 + usize::from(records)) + 1, 1), "{text}");
+        if output == OutputFormat::Json {
+            for line in &lines {
+                serde_json::from_str::<serde_json::Value>(line).unwrap();
+            }
+            assert!(lines[0].contains(&format!("\"base_offset\":{}", bases[2])), "{}", lines[0]);
+        }
+        assert_eq!(text.contains("10\""), records, "the last value: {text}");
+    }
+    let args = CheckArgs { dir: PathBuf::new(), output: OutputFormat::Json };
+    let mut out = Vec::new();
+    assert!(!run(&files, &LogCommand::Check(args), &mut out, &mut || false).await.unwrap());
+    let report: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(report["sound"], false);
+    assert_eq!(report["findings"][0]["partition"], "events-0");
+}
+
+/// After so many changes nothing can be changed any more, as if the process had been killed.
+struct Dying {
+    inner: Arc<dyn Files>,
+    left: Arc<AtomicI64>,
+}
+
+fn alive(left: &AtomicI64) -> io::Result<()> {
+    if left.fetch_sub(1, Ordering::SeqCst) > 0 { Ok(()) } else { Err(io::Error::other("killed")) }
+}
+
+impl Dying {
+    fn wrap(&self, inner: Arc<dyn File>) -> Arc<dyn File> {
+        Arc::new(DyingFile { inner, left: self.left.clone() })
+    }
+}
+
+impl Files for Dying {
+    fn create<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
+        Box::pin(async move {
+            alive(&self.left)?;
+            Ok(self.wrap(self.inner.create(path).await?))
+        })
+    }
+
+    fn open<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
+        Box::pin(async move { Ok(self.wrap(self.inner.open(path).await?)) })
+    }
+
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            alive(&self.left)?;
+            self.inner.rename(from, to).await
+        })
+    }
+
+    fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            alive(&self.left)?;
+            self.inner.remove(path).await
+        })
+    }
+
+    fn list<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Vec<DirEntry>>> {
+        self.inner.list(path)
+    }
+
+    fn create_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        self.inner.create_dir(path)
+    }
+
+    fn remove_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        self.inner.remove_dir(path)
+    }
+
+    fn sync_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        self.inner.sync_dir(path)
+    }
+
+    fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Option<LockGuard>>> {
+        self.inner.lock(path)
+    }
+
+    fn space(&self) -> BoxFuture<'_, io::Result<Space>> {
+        self.inner.space()
+    }
+}
+
+struct DyingFile {
+    inner: Arc<dyn File>,
+    left: Arc<AtomicI64>,
+}
+
+impl File for DyingFile {
+    fn write_at<'a>(&'a self, position: u64, parts: &'a [Bytes]) -> BoxFuture<'a, io::Result<usize>> {
+        Box::pin(async move {
+            alive(&self.left)?;
+            self.inner.write_at(position, parts).await
+        })
+    }
+
+    fn read_at(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<Bytes>> {
+        self.inner.read_at(position, len)
+    }
+
+    fn flush(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            alive(&self.left)?;
+            self.inner.flush().await
+        })
+    }
+
+    fn truncate(&self, len: u64) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            alive(&self.left)?;
+            self.inner.truncate(len).await
+        })
+    }
+
+    fn size(&self) -> BoxFuture<'_, io::Result<u64>> {
+        self.inner.size()
+    }
+}
