@@ -10,13 +10,13 @@ use std::{
 
 use gapless_common::seam::Seams;
 use gapless_producer::{
-    DeliveryError, FlushError, Halt, Linger, OnFailure, Producer, Record, Rejection, Resume,
+    Cause, DeliveryError, FlushError, Halt, Linger, OnFailure, Producer, Record, Rejection, Resume,
 };
 use tokio::time::sleep;
 
 use crate::clock::EPOCH_MS;
 use crate::ledger::{Ledger, Place, Told};
-use crate::plan::ProducerPlan;
+use crate::plan::{ProducerPlan, SHORT_LIVED};
 use crate::record::{Name, value_of};
 use crate::trace::Trace;
 
@@ -40,6 +40,8 @@ pub struct Common {
     pub server: &'static str,
     /// Where records go.
     pub places: Arc<[Place]>,
+    /// Nothing that was acknowledged may get lost, so no log may seem to part from what was.
+    pub never_diverges: bool,
     /// Numbers of lives.
     pub lives: Arc<AtomicU32>,
     /// Everything is set right: no new records but the last words.
@@ -193,8 +195,16 @@ impl OneLife {
                 Ok(delivery) => {
                     let line = common.ledger.admitted(place.clone(), name);
                     let (ledger, trace) = (common.ledger.clone(), common.trace.clone());
+                    let never_diverges = common.never_diverges && place.topic != SHORT_LIVED;
                     self.seams.spawner.spawn(async move {
-                        let told = match delivery.await {
+                        let told = delivery.await;
+                        if let Err(error) = &told
+                            && let Cause::LogDiverged { .. } = error.cause()
+                            && never_diverges
+                        {
+                            ledger.fault(format!("{name}: {error}"));
+                        }
+                        let told = match told {
                             Ok(acked) => Told::Acked(acked.offset.map(|offset| offset.0)),
                             Err(DeliveryError::NotWritten(failure)) => {
                                 tracing::debug!("{name} not written: {}", failure.cause);
@@ -223,7 +233,7 @@ impl OneLife {
                     reason => {
                         tracing::debug!("producer {}: {reason}", self.number);
                         sleep(PAUSE).await;
-                        if common.closing.load(Ordering::Relaxed) && place.topic == crate::plan::SHORT_LIVED {
+                        if common.closing.load(Ordering::Relaxed) && place.topic == SHORT_LIVED {
                             return;
                         }
                     }

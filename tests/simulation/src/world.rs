@@ -214,6 +214,7 @@ impl World {
             trace: trace.clone(),
             server: SERVER,
             places: Arc::clone(&places),
+            never_diverges: !(plan.may_lose() || plan.damages()),
             lives: Arc::new(AtomicU32::new(0)),
             closing: Arc::clone(&closing),
         };

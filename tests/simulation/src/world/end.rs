@@ -11,7 +11,7 @@ use crate::admin;
 use crate::consumer::channel_config;
 use crate::ledger::Place;
 use crate::oracle::{self, Image, Leave};
-use crate::plan::{Ending, SHORT_LIVED};
+use crate::plan::{Ending, Kind, SHORT_LIVED};
 use crate::reader::{Position, fetch};
 use crate::server::SERVER;
 
@@ -151,7 +151,8 @@ impl World {
     fn leave(&self) -> BTreeMap<Place, Leave> {
         let of = |place: &Place| Leave {
             loss: self.plan.may_lose(),
-            damage: self.plan.damages(),
+            damage: self.plan.kinds.contains(&Kind::BadReads)
+                || self.rotten.iter().any(|(rotten, _)| rotten == place),
             torn_from: (self.power_losses > 0)
                 .then(|| {
                     self.rotten.iter().filter(|(rotten, _)| rotten == place).map(|(_, from)| *from).min()
