@@ -3,10 +3,11 @@
 use gapless_common::protocol::{
     ApiKey, Message, Request,
     messages::{
-        ApiVersionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest,
-        DescribeConfigsRequest, FetchRequest, FindCoordinatorRequest, InitProducerIdRequest,
-        ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, create_topics, delete_topics,
-        describe_configs, fetch, list_offsets, metadata, offset_for_leader_epoch,
+        ApiVersionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+        DescribeClusterRequest, DescribeConfigsRequest, FetchRequest, FindCoordinatorRequest,
+        InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
+        create_topics, delete_records, delete_topics, describe_configs, fetch, list_offsets, metadata,
+        offset_for_leader_epoch,
     },
 };
 
@@ -54,6 +55,7 @@ pub fn sample(api: ApiKey, version: i16) -> Sample {
         ),
         ApiKey::CreateTopics => of(&create_topics_request(), version),
         ApiKey::DeleteTopics => of(&delete_topics_request(version), version),
+        ApiKey::DeleteRecords => of(&delete_records_request(), version),
         ApiKey::InitProducerId => of(
             &InitProducerIdRequest {
                 transactional_id: None,
@@ -132,6 +134,12 @@ fn delete_topics_request(version: i16) -> DeleteTopicsRequest {
         request.topic_names = vec!["absent".into()];
     }
     request
+}
+
+fn delete_records_request() -> DeleteRecordsRequest {
+    let partition = delete_records::DeleteRecordsPartition { partition_index: 0, offset: 0 };
+    let topic = delete_records::DeleteRecordsTopic { name: TOPIC.into(), partitions: vec![partition] };
+    DeleteRecordsRequest { topics: vec![topic], timeout_ms: 1000 }
 }
 
 fn leader_epoch_request() -> OffsetForLeaderEpochRequest {

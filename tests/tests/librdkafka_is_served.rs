@@ -271,6 +271,28 @@ fn topics_are_created_described_and_deleted() {
 }
 
 #[test]
+fn records_deleted_on_request_stay_deleted() {
+    let mut broker = Broker::start();
+    let record = |number: usize| Record { value: Some(number.to_string().into_bytes()), ..Record::default() };
+    create_topic(broker.address(), "shrinking", 1, &[]);
+    produce(broker.address(), "shrinking", &[("linger.ms", "0")], &(0..10).map(record).collect::<Vec<_>>());
+    let client: AdminClient<DefaultClientContext> = config(broker.address()).create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let options = AdminOptions::new().request_timeout(Some(LIMIT));
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset("shrinking", 0, Offset::Offset(4)).unwrap();
+    let deleted = runtime.block_on(client.delete_records(&before, &options)).unwrap();
+    let partition = deleted.find_partition("shrinking", 0).unwrap();
+    assert_eq!((partition.error(), partition.offset()), (Ok(()), Offset::Offset(4)));
+    for _ in 0..2 {
+        assert_eq!(client.inner().fetch_watermarks("shrinking", 0, LIMIT).unwrap(), (4, 10));
+        let read = consume(broker.address(), "shrinking", 6);
+        assert_eq!(read.iter().map(|record| record.offset).collect::<Vec<_>>(), (4..10).collect::<Vec<_>>());
+        broker.restart();
+    }
+}
+
+#[test]
 fn a_topic_deleted_and_created_again_starts_empty() {
     let mut broker = Broker::start();
     let record = Record { value: Some(b"first life".to_vec()), ..Record::default() };

@@ -46,6 +46,10 @@ macro_rules! with_request {
                 type $request = DeleteTopicsRequest;
                 $body
             }
+            ApiKey::DeleteRecords => {
+                type $request = DeleteRecordsRequest;
+                $body
+            }
             ApiKey::InitProducerId => {
                 type $request = InitProducerIdRequest;
                 $body

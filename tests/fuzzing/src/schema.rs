@@ -22,6 +22,7 @@ pub fn kinds(api: ApiKey) -> (Kind, Kind) {
         ApiKey::ApiVersions => (ApiVersionsRequest::KIND, ApiVersionsResponse::KIND),
         ApiKey::CreateTopics => (CreateTopicsRequest::KIND, CreateTopicsResponse::KIND),
         ApiKey::DeleteTopics => (DeleteTopicsRequest::KIND, DeleteTopicsResponse::KIND),
+        ApiKey::DeleteRecords => (DeleteRecordsRequest::KIND, DeleteRecordsResponse::KIND),
         ApiKey::InitProducerId => (InitProducerIdRequest::KIND, InitProducerIdResponse::KIND),
         ApiKey::OffsetForLeaderEpoch => {
             (OffsetForLeaderEpochRequest::KIND, OffsetForLeaderEpochResponse::KIND)
