@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     config::Config,
-    log::{CleanMark, PartitionLog, State},
+    log::{CleanMark, PartitionLog, State, StorageError},
     metrics::BrokerMetrics,
     open_connections::OpenConnections,
     rate_limited_log::RateLimitedLog,
@@ -119,15 +119,15 @@ impl Shared {
         self.catalogue.all().iter().flat_map(|topic| topic.partitions.clone()).collect()
     }
 
-    /// Partitions that are not fully served, with the reason.
+    /// Partitions that are not fully served, with the reason and the way back.
     pub fn impaired_partitions(&self) -> Vec<(String, String)> {
         let mut impaired = Vec::new();
         for topic in self.catalogue.all() {
             for (log, partition) in topic.partitions.iter().zip(0..) {
                 let why = match log.state() {
                     State::Online => continue,
-                    State::Offline { why } => format!("offline: {why}"),
-                    State::Quarantined { at, why } => format!("quarantined from offset {at}: {why}"),
+                    State::Offline { why } => StorageError::Offline { why }.to_string(),
+                    State::Quarantined { at, why } => StorageError::Quarantined { at, why }.to_string(),
                 };
                 impaired.push((format!("{}-{partition}", topic.name), why));
             }

@@ -112,7 +112,10 @@ fn print(report: &Report, out: &mut (dyn Write + Send)) -> std::io::Result<()> {
         writeln!(out, "{} more findings", report.findings_left_out)?;
     }
     let Report { partitions, batches, bytes, .. } = report;
-    let verdict =
-        if report.sound { "sound" } else { "NOT sound: README, \"When a partition is quarantined\"" };
+    let verdict = if report.sound {
+        "sound"
+    } else {
+        "NOT sound: README, \"When a partition is offline or quarantined\""
+    };
     writeln!(out, "{partitions} partitions, {batches} good batches of {bytes} bytes: {verdict}")
 }
