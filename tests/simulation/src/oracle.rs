@@ -183,6 +183,7 @@ impl Judge<'_> {
                 if let (Some(before), Some(reported)) = (last_reported, reported)
                     && *reported <= before
                     && !self.leave.loss
+                    && self.leave.torn_from.is_none_or(|from| *reported < from)
                 {
                     wrong.push(format!("{name} was reported at offset {reported}, behind one at {before}"));
                 }

@@ -172,6 +172,8 @@ pub struct Plan {
     pub durability: Durability,
     /// A topic's segments have so many bytes.
     pub segment_bytes: u32,
+    /// A partition takes a checkpoint after so many bytes.
+    pub checkpoint_bytes: u64,
     /// The topics.
     pub topics: Vec<TopicPlan>,
     /// The producers.
@@ -184,6 +186,8 @@ pub struct Plan {
     pub kinds: Vec<Kind>,
     /// In the order of their times.
     pub events: Vec<Event>,
+    /// Rot strikes files with this extension only.
+    pub rots: Option<&'static str>,
     /// When everything is set right again.
     pub right_at_ms: u64,
     /// How it ends.
@@ -255,12 +259,14 @@ impl Plan {
             seed,
             durability,
             segment_bytes: 8_192 << random.below(5),
+            checkpoint_bytes: 2_048 << random.below(8),
             topics,
             producers,
             weather,
             flush_ms_max: random.below(8),
             kinds,
             events,
+            rots: (bug == Some(SeededBug::TrustCorruptIndex)).then_some("index"),
             right_at_ms,
             ending,
         }
@@ -312,9 +318,9 @@ const fn kinds_for(bug: SeededBug) -> &'static [Kind] {
         SeededBug::KeepDecisionOfFailedWrite => &[Kind::NoSpace],
         SeededBug::RetryOutOfOrder => &[Kind::Cut, Kind::Delay],
         SeededBug::DropTimedOutBatch => &[Kind::FreezeBroker, Kind::OneWay],
-        SeededBug::TrustCorruptIndex => &[Kind::Rot, Kind::Kill],
+        SeededBug::TrustCorruptIndex => &[Kind::Rot, Kind::Kill, Kind::Restart],
         SeededBug::TrustAbandonedSnapshot => &[Kind::PowerLoss, Kind::Kill],
-        SeededBug::TrustStaleCleanMark => &[Kind::Restart, Kind::PowerLoss],
+        SeededBug::TrustStaleCleanMark => &[Kind::Restart, Kind::Kill, Kind::PowerLoss],
         SeededBug::TruncateWithoutFlush => &[Kind::PowerLoss],
         SeededBug::ServeBeforeDurable => &[Kind::Kill, Kind::PowerLoss, Kind::SlowDisk],
     }

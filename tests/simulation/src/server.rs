@@ -76,6 +76,9 @@ impl Server {
             durability: plan.durability,
             auto_create_topics: false,
             segment_bytes: plan.segment_bytes,
+            checkpoint_interval_bytes: plan.checkpoint_bytes,
+            // Some records are dated years ago, and all are asked for at the end.
+            retention_ms: -1,
             idle_timeout: Duration::from_secs(20),
             frame_timeout: Duration::from_secs(4),
             shutdown_timeout: Duration::from_secs(3),
@@ -120,10 +123,10 @@ impl Server {
         self.0.changed.notify_waiters();
     }
 
-    /// There is a process.
+    /// There is a process, or one that has stopped and was not waited for yet.
     #[must_use]
     pub fn runs(&self) -> bool {
-        matches!(*self.stand(), Stand::Starting | Stand::Up(_) | Stand::Stopping)
+        matches!(*self.stand(), Stand::Starting | Stand::Up(_) | Stand::Stopping | Stand::Stopped(_))
     }
 
     /// It serves clients.

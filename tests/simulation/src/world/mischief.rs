@@ -250,11 +250,14 @@ impl World {
     }
 
     fn rot(&mut self) {
-        let in_topics = |path: &Path| {
+        let rots = self.plan.rots;
+        let may_rot = |path: &Path| {
+            let extension = path.extension().and_then(|extension| extension.to_str());
             path.starts_with("topics")
-                && path.file_name().is_none_or(|name| !name.to_string_lossy().contains("json"))
+                && extension != Some("json")
+                && rots.is_none_or(|rots| extension == Some(rots))
         };
-        let Some(damage) = self.disk.rot_somewhere(in_topics) else { return };
+        let Some(damage) = self.disk.rot_somewhere(may_rot) else { return };
         let Some(path) = damage.path else { return };
         tracing::info!("rot in {} at {}", path.display(), damage.position);
         let Some(place) = self.place_of(&path) else { return };
