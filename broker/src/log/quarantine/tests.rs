@@ -94,6 +94,23 @@ async fn what_was_found_once_is_refused_after_a_restart_that_does_not_see_it() {
 }
 
 #[tokio::test]
+async fn nothing_is_cut_off_a_log_that_its_operator_has_yet_to_look_at() {
+    let (mut rig, log, bases) = cold().await;
+    flip(&rig, bases[1], 100).await;
+    assert!(read_all(&log, 0).await.len() < 16);
+    let found = quarantined(&log);
+    log.flush_and_close().await.unwrap();
+    let last = *bases.last().unwrap();
+    let tail = [&rig.segment_bytes(last).await[..], &[7; 100]].concat();
+    rig.set_segment(last, &tail).await;
+    for boot in [Boot::Same, Boot::Other] {
+        let (log, report) = rig.reopen(boot).await;
+        assert_eq!((quarantined(&log), report.truncated_bytes), (found.clone(), 0));
+        assert_eq!(rig.segment_bytes(last).await, tail);
+    }
+}
+
+#[tokio::test]
 async fn a_quarantine_that_could_not_be_saved_is_saved_at_the_stop() {
     let (rig, log, bases) = cold().await;
     rig.faults.fill_up_to(0);

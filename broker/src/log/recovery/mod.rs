@@ -187,13 +187,17 @@ impl PartitionLog {
                 read: Some(read),
             });
         }
-        let verdict = judge(&Evidence {
+        let mut verdict = judge(&Evidence {
             boot,
             log_start: state_file.as_ref().map(StateFile::log_start),
             losses: losses.clone(),
             mark: replay.mark(),
             segments: found.iter().map(|found| found.evidence.clone()).collect(),
         });
+        if state_file.as_ref().is_some_and(|state| state.quarantined().is_some()) {
+            // Nothing goes before the operator has looked at it.
+            verdict.torn = None;
+        }
         let recovered =
             Recovered { replay, found, verdict, state_file, losses, known, checkpoint: at, clean };
         let (log, report) = recovered.finish(environment, site, config, leader_epoch).await;
