@@ -12,6 +12,7 @@ use gapless_common::{
     seeded_bug::{SeededBug, is_on},
     types::Offset,
 };
+use tokio::time::Instant;
 
 use super::contents::Contents;
 use super::segment::{Segment, segment_path};
@@ -56,6 +57,8 @@ pub(super) struct Appender {
     pub position: u64,
     /// Bytes of a batch that did not come to be may lie behind `position`.
     pub unsettled: bool,
+    /// A cut of the active segment may not be on disk yet.
+    pub cut: bool,
 }
 
 /// Offsets in an index are relative to the segment's and have 32 bits.
@@ -189,6 +192,7 @@ impl PartitionLog {
     pub(super) async fn roll(self: &Arc<Self>, appender: &mut Appender) -> Result<(), StorageError> {
         let base_offset = appender.sequencer.next_offset();
         self.wait_flushed(base_offset).await?;
+        self.settle_cut(appender).await?;
         let files = &*self.environment.files;
         let path = segment_path(&self.site.directory, base_offset);
         // A file of that name holds nothing: it is left from an attempt that did not get to its end.
@@ -225,11 +229,32 @@ impl PartitionLog {
         self.check_writable().err().unwrap_or(StorageError::Closed)
     }
 
+    /// Before a segment is sealed: what was cut off it could be back after a power loss, where nothing may be torn.
+    async fn settle_cut(&self, appender: &mut Appender) -> Result<(), StorageError> {
+        if !appender.cut {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let result = appender.active.file.flush().await;
+        self.environment.flusher.observer().flushed(began.elapsed(), 0, result.is_err());
+        match result {
+            Ok(()) => {
+                appender.cut = false;
+                Ok(())
+            }
+            Err(error) => {
+                self.go_offline(format!("a flush failed: {error}"));
+                self.check_writable()
+            }
+        }
+    }
+
     /// Removes what a write that did not get to its end has left behind the last batch.
     pub(super) async fn cut_off(&self, appender: &mut Appender) -> Result<(), StorageError> {
         match appender.active.file.truncate(appender.position).await {
             Ok(()) => {
                 appender.unsettled = false;
+                appender.cut = true;
                 Ok(())
             }
             Err(error) => {

@@ -109,7 +109,7 @@ impl PartitionLog {
             offline: None,
             quarantined: None,
             losses: Losses::default(),
-            appender: Appender { sequencer, active, position: 0, unsettled: false },
+            appender: Appender { sequencer, active, position: 0, unsettled: false, cut: false },
             notes: Notes::default(),
         };
         Ok(Self::new(environment, site, config, leader_epoch, start))
@@ -165,7 +165,11 @@ impl PartitionLog {
             }
             let path = segment_path(&site.directory, *base);
             let mut file = files.open(&path).await.map_err(&failed)?;
-            if next_base.is_none() && *base > start && file.size().await.map_err(&failed)? == 0 {
+            if clean.is_none()
+                && next_base.is_none()
+                && *base > start
+                && file.size().await.map_err(&failed)? == 0
+            {
                 // The sync of the directory may have failed that was to make its name durable, and as with flushes no
                 // later one would prove anything: so it gets a name that is new.
                 file = create_over(files, &path).await.map_err(&failed)?;
@@ -367,6 +371,7 @@ impl Recovered {
             active,
             position: verdict.last_segment_bytes,
             unsettled: false,
+            cut: false,
         };
         let start = Start {
             segments,
