@@ -10,6 +10,7 @@ use super::{DONE_WITHIN, SERVES_WITHIN, World};
 use crate::admin;
 use crate::consumer::channel_config;
 use crate::ledger::Place;
+use crate::network::address_of;
 use crate::oracle::{self, Image, Leave};
 use crate::plan::{Ending, Kind, SHORT_LIVED};
 use crate::reader::{Position, fetch};
@@ -56,6 +57,11 @@ impl World {
         if self.plan.damages() {
             // What is quarantined takes no records until somebody decides; whoever has some for it goes on trying.
             let _all_done = timeout(DAMAGED_DONE_WITHIN, all_done).await;
+            // What it got through between the last readings would look lost in the first.
+            for program in self.producers.iter().filter(|program| !program.sender.is_done()) {
+                self.wires.killed(address_of(program.number));
+                program.host.crash();
+            }
         } else if timeout(DONE_WITHIN, all_done).await.is_err() {
             self.fault(format!("producers are not done {DONE_WITHIN:?} after everything was set right"));
             return false;
