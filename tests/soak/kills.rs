@@ -8,7 +8,7 @@ use gapless_tests::{
     broker::Broker,
     librdkafka::consume,
     load::{PARTITIONS, Sender, by_command_line, by_library, by_librdkafka, through},
-    oracle::{check, check_places},
+    oracle::verdict,
 };
 
 const USAGE: &str =
@@ -69,20 +69,10 @@ fn main() -> ExitCode {
     println!("{} together, {kills} kills, {took:.1} s, --durability {durability}", topics.join(" and "));
     let mut kept = true;
     for (topic, told) in topics.iter().zip(&told) {
-        let count = told.iter().flatten().count();
         let read = consume(broker.address(), topic, PARTITIONS);
-        let verdict = check(&read, records, |number| told[number as usize].is_some())
-            .and_then(|()| check_places(&read, |number| told[number as usize]));
-        println!(
-            "{topic}: {records} records, {count} acknowledged, {} in the log: {}",
-            read.len(),
-            match &verdict {
-                Ok(()) =>
-                    "every acknowledged record is there exactly once, in order, where it was told to be",
-                Err(faults) => faults,
-            }
-        );
-        kept &= verdict.is_ok() && count as u64 == records;
+        let (line, is_kept) = verdict(topic, &read, records, told);
+        println!("{line}");
+        kept &= is_kept;
     }
     if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

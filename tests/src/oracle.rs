@@ -67,6 +67,25 @@ pub fn check(read: &[Record], sent: u64, acked: impl Fn(u64) -> bool) -> Result<
     if faults.is_empty() { Ok(()) } else { Err(summary(&faults)) }
 }
 
+/// Checks a topic to which `sent` records were sent, all of which must have been acknowledged, against the offsets that
+/// were `told`. A line for people, and whether everything is as it must be.
+#[must_use]
+pub fn verdict(topic: &str, read: &[Record], sent: u64, told: &[Option<i64>]) -> (String, bool) {
+    let offset_of = |number| told.get(usize::try_from(number).ok()?).copied().flatten();
+    let acknowledged = told.iter().flatten().count() as u64;
+    let found =
+        check(read, sent, |number| offset_of(number).is_some()).and_then(|()| check_places(read, offset_of));
+    let in_words = match &found {
+        Ok(()) => "every acknowledged record is there exactly once, in order, where it was told to be",
+        Err(faults) => faults,
+    };
+    let line = format!(
+        "{topic}: {sent} records, {acknowledged} acknowledged, {} in the log: {in_words}",
+        read.len()
+    );
+    (line, found.is_ok() && acknowledged == sent)
+}
+
 /// Checks that records are where their sender was told: `told` names the offset of a record, −1 or `None` where nothing was said.
 ///
 /// # Errors

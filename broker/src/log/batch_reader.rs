@@ -42,11 +42,7 @@ impl BatchReader {
             return Err(self.bad(format!("{left} bytes where a batch's header has {HEADER_SIZE}")));
         }
         let header = BatchHeader::parse(&head).map_err(|error| self.bad(error.to_string()))?;
-        let size = header.total_size();
-        let why = self.expected.refuse(&header).or_else(|| {
-            (size as u64 > left).then(|| format!("a batch of {size} bytes where {left} are left"))
-        });
-        match why {
+        match self.expected.refuse_within(&header, left) {
             Some(why) => Err(self.bad(why)),
             None => Ok(Some(Found { position: self.position, header })),
         }

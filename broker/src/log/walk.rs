@@ -92,6 +92,14 @@ impl Expected {
         None
     }
 
+    /// Why a header cannot stand here with so many bytes left, if it cannot.
+    pub(crate) fn refuse_within(&self, header: &BatchHeader, left: u64) -> Option<String> {
+        let size = header.total_size();
+        self.refuse(header).or_else(|| {
+            (size as u64 > left).then(|| format!("a batch of {size} bytes where {left} are left"))
+        })
+    }
+
     /// `header` stands there; what may stand behind it.
     pub(crate) fn advance(&mut self, header: &BatchHeader) {
         self.offset = header.next_offset();
@@ -126,11 +134,7 @@ impl BatchWalk {
         let header = self.header().await?;
         let size = header.total_size();
         let found = Found { position: self.position, header };
-        let why = self.expected.refuse(&header).or_else(|| {
-            (found.end() > self.end)
-                .then(|| format!("a batch of {size} bytes where {} are left", self.end - self.position))
-        });
-        if let Some(why) = why {
+        if let Some(why) = self.expected.refuse_within(&header, self.end - self.position) {
             return Err(self.bad(why));
         }
         self.expected.advance(&header);

@@ -1,11 +1,17 @@
-//! Seeded bugs of the disk: what a broker would be that does not flush. The others are one line each in the product.
+//! Seeded bugs: those of the disk, what a broker would be that does not flush (the others are one line each in the product),
+//! and how many seeds it takes to find one.
 
 use std::{io, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use gapless_broker::storage::{DirEntry, File, Files, LockGuard, Space};
 use gapless_common::seam::BoxFuture;
+#[cfg(feature = "seeded-bugs")]
+use gapless_common::seeded_bug::switch_to;
 use gapless_common::seeded_bug::{SeededBug, is_on};
+
+#[cfg(feature = "seeded-bugs")]
+use crate::{plan::Plan, runner::run_caught};
 
 /// The files with the bug that is switched on in this thread, if it is one of the disk's.
 #[must_use]
@@ -14,6 +20,37 @@ pub fn with_bugs(files: Arc<dyn Files>) -> Arc<dyn Files> {
         Arc::new(LazyFiles(files))
     } else {
         files
+    }
+}
+
+/// How many seeds it takes, of `limit`, until one fails that is well without the bug, and what is seen then.
+#[cfg(feature = "seeded-bugs")]
+pub fn seeds_until(bug: SeededBug, limit: u64, plan: impl Fn(u64) -> Plan) -> Option<(u64, String)> {
+    (0..limit).find_map(|seed| {
+        let with = {
+            let _on = Switched::on(bug);
+            run_caught(plan(seed)).faults
+        };
+        let fault = with.into_iter().next()?;
+        run_caught(plan(seed)).faults.is_empty().then_some((seed + 1, fault))
+    })
+}
+
+/// The bug is on in this thread while this lives.
+#[cfg(feature = "seeded-bugs")]
+struct Switched(Option<SeededBug>);
+
+#[cfg(feature = "seeded-bugs")]
+impl Switched {
+    fn on(bug: SeededBug) -> Self {
+        Self(switch_to(Some(bug)))
+    }
+}
+
+#[cfg(feature = "seeded-bugs")]
+impl Drop for Switched {
+    fn drop(&mut self) {
+        switch_to(self.0);
     }
 }
 
