@@ -9,21 +9,15 @@
 use std::sync::Arc;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use gapless_common::{
-    seeded_bug::{SeededBug, is_on},
-    types::Offset,
-};
+use gapless_common::types::Offset;
 
+use super::index_file::Format;
 use super::summary::Summary;
 use crate::storage::{File, read_exact_at};
 
-const MAGIC: [u8; 4] = *b"GLIX";
-/// 1 had no summary.
-const FORMAT_VERSION: u32 = 2;
-/// Magic, version, summary, number of entries.
-const CHECKED_SIZE: usize = 8 + Summary::ENCODED_SIZE + 4;
-const HEADER_SIZE: usize = CHECKED_SIZE + 4;
-const ENTRY_SIZE: usize = 8;
+/// Version 1 had no summary. The fields are the summary and the number of entries.
+const FORMAT: Format =
+    Format { magic: *b"GLIX", version: 2, fields_size: Summary::ENCODED_SIZE + 4, entry_size: 8 };
 
 /// A batch that begins at `position` in the segment, its first record `relative` offsets after the segment's first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,34 +51,23 @@ impl OffsetIndex {
 
     /// The content of an index file.
     pub(super) fn encode(&self, summary: &Summary) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(HEADER_SIZE + self.entries.len() * ENTRY_SIZE);
-        bytes.put_slice(&MAGIC);
-        bytes.put_u32(FORMAT_VERSION);
-        summary.encode(&mut bytes);
-        bytes.put_u32(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
-        let mut entries = BytesMut::with_capacity(self.entries.len() * ENTRY_SIZE);
+        let mut fields = BytesMut::with_capacity(FORMAT.fields_size);
+        summary.encode(&mut fields);
+        fields.put_u32(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        let mut entries = BytesMut::with_capacity(self.entries.len() * FORMAT.entry_size);
         for entry in &self.entries {
             entries.put_u32(entry.relative);
             entries.put_u32(entry.position);
         }
-        let crc = checksum(&bytes, &entries);
-        bytes.put_u32(crc);
-        bytes.put_slice(&entries);
-        bytes.freeze()
+        FORMAT.encode(&fields, &entries)
     }
 
     /// What [`OffsetIndex::encode`] made; `None` if it is anything else.
     pub(super) fn decode(bytes: &Bytes) -> Option<(Summary, Self)> {
-        let (header, mut entries) = (bytes.get(..HEADER_SIZE)?, bytes.slice(HEADER_SIZE..));
-        let (checked, mut crc) = header.split_at_checked(CHECKED_SIZE)?;
-        if crc.get_u32() != checksum(checked, &entries) && !is_on(SeededBug::TrustCorruptIndex) {
-            return None;
-        }
-        let mut rest = bytes.slice(..CHECKED_SIZE);
-        let (magic, version) = (rest.split_to(4), rest.get_u32());
-        let summary = Summary::decode(rest.split_to(Summary::ENCODED_SIZE))?;
-        let count = rest.get_u32() as usize;
-        if magic != MAGIC[..] || version != FORMAT_VERSION || entries.len() != count * ENTRY_SIZE {
+        let (mut fields, mut entries) = FORMAT.decode(bytes)?;
+        let summary = Summary::decode(fields.split_to(Summary::ENCODED_SIZE))?;
+        let count = fields.get_u32() as usize;
+        if entries.len() != count * FORMAT.entry_size {
             return None;
         }
         let mut index = Self { entries: Vec::with_capacity(count) };
@@ -93,14 +76,6 @@ impl OffsetIndex {
         }
         Some((summary, index))
     }
-}
-
-/// CRC-32 of an index file: of what stands before the checksum, and of the entries behind it.
-pub(super) fn checksum(header: &[u8], entries: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(header);
-    hasher.update(entries);
-    hasher.finalize()
 }
 
 /// Where a segment's index is.
@@ -174,8 +149,8 @@ impl Lookup {
 }
 
 async fn entry_at(file: &dyn File, number: u64) -> Option<Entry> {
-    let position = HEADER_SIZE as u64 + number * ENTRY_SIZE as u64;
-    let bytes = match read_exact_at(file, position, ENTRY_SIZE).await {
+    let position = FORMAT.header_size() as u64 + number * FORMAT.entry_size as u64;
+    let bytes = match read_exact_at(file, position, FORMAT.entry_size).await {
         Ok(bytes) => bytes,
         Err(error) => {
             tracing::warn!("an offset index cannot be read, searching its segment from the start: {error}");
@@ -249,7 +224,7 @@ mod tests {
     #[test]
     fn a_file_of_version_1_is_not_believed() {
         let mut old = BytesMut::new();
-        old.put_slice(&MAGIC);
+        old.put_slice(&FORMAT.magic);
         old.put_u32(1);
         old.put_u32(100);
         old.put_u32(crc32fast::hash(&[0; 800]));

@@ -10,7 +10,7 @@
 //! - `checkpoint`, `notes`: what is written down now and then so that the next start need not read everything.
 //! - `read`: ranges of segment files below the high watermark, found through `index` and `walk`, and `verified` by
 //!   `batch_reader` unless this process wrote them.
-//! - `timestamps`: offsets by time, through `time_index`.
+//! - `timestamps`: offsets by time, through `time_index`; `index_file` is what the files of both indexes share.
 //! - [`retention`]: which segments may go, a pure function; `deletion`: carries it out.
 //! - [`recovery`]: what is believed of a log after a crash: evidence is gathered, a pure function judges it.
 //! - `quarantine`, `losses`, `scrub`: corruption that was found, what of it the operator has accepted, and looking for it.
@@ -31,6 +31,7 @@ pub mod error;
 pub mod flush_marks;
 pub mod flusher;
 mod index;
+mod index_file;
 mod losses;
 mod notes;
 mod partition;

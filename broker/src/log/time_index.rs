@@ -15,15 +15,12 @@
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use gapless_common::seeded_bug::{SeededBug, is_on};
 
-use super::index::checksum;
+use super::index_file::Format;
 use super::summary::Summary;
 
-const MAGIC: [u8; 4] = *b"GLTI";
-const FORMAT_VERSION: u32 = 1;
-/// Magic, version, summary, position, number of entries.
-const CHECKED_SIZE: usize = 8 + Summary::ENCODED_SIZE + 12;
-const HEADER_SIZE: usize = CHECKED_SIZE + 4;
-const ENTRY_SIZE: usize = 12;
+/// The fields are the summary, the position and the number of entries.
+const FORMAT: Format =
+    Format { magic: *b"GLTI", version: 1, fields_size: Summary::ENCODED_SIZE + 12, entry_size: 12 };
 
 /// Entries gathered while a segment grows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,35 +58,24 @@ impl TimeIndex {
 
     /// The content of a time index file.
     pub(super) fn encode(&self, summary: &Summary) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(HEADER_SIZE + self.timestamps.len() * ENTRY_SIZE);
-        bytes.put_slice(&MAGIC);
-        bytes.put_u32(FORMAT_VERSION);
-        summary.encode(&mut bytes);
-        bytes.put_u64(self.last_position);
-        bytes.put_u32(u32::try_from(self.timestamps.len()).unwrap_or(u32::MAX));
-        let mut entries = BytesMut::with_capacity(self.timestamps.len() * ENTRY_SIZE);
+        let mut fields = BytesMut::with_capacity(FORMAT.fields_size);
+        summary.encode(&mut fields);
+        fields.put_u64(self.last_position);
+        fields.put_u32(u32::try_from(self.timestamps.len()).unwrap_or(u32::MAX));
+        let mut entries = BytesMut::with_capacity(self.timestamps.len() * FORMAT.entry_size);
         for (timestamp, relative) in self.timestamps.iter().zip(&self.relatives) {
             entries.put_i64(*timestamp);
             entries.put_u32(*relative);
         }
-        let crc = checksum(&bytes, &entries);
-        bytes.put_u32(crc);
-        bytes.put_slice(&entries);
-        bytes.freeze()
+        FORMAT.encode(&fields, &entries)
     }
 
     /// What [`TimeIndex::encode`] made for a segment of this summary; `None` if it is anything else.
     pub(super) fn decode(bytes: &Bytes, summary: &Summary) -> Option<Self> {
-        let (header, mut entries) = (bytes.get(..HEADER_SIZE)?, bytes.slice(HEADER_SIZE..));
-        let (checked, mut crc) = header.split_at_checked(CHECKED_SIZE)?;
-        if crc.get_u32() != checksum(checked, &entries) && !is_on(SeededBug::TrustCorruptIndex) {
-            return None;
-        }
-        let mut rest = bytes.slice(..CHECKED_SIZE);
-        let (magic, version) = (rest.split_to(4), rest.get_u32());
-        let indexed = Summary::decode(rest.split_to(Summary::ENCODED_SIZE))?;
-        let (last_position, count) = (rest.get_u64(), rest.get_u32() as usize);
-        if magic != MAGIC[..] || version != FORMAT_VERSION || entries.len() != count * ENTRY_SIZE {
+        let (mut fields, mut entries) = FORMAT.decode(bytes)?;
+        let indexed = Summary::decode(fields.split_to(Summary::ENCODED_SIZE))?;
+        let (last_position, count) = (fields.get_u64(), fields.get_u32() as usize);
+        if entries.len() != count * FORMAT.entry_size {
             return None;
         }
         if indexed != *summary && !is_on(SeededBug::TrustCorruptIndex) {

@@ -40,6 +40,9 @@ pub(crate) struct Faults {
     /// Reads of the byte at this position, of any file, fail with this error; 0 is none.
     pub unreadable_at: AtomicU64,
     pub read_error: AtomicI64,
+    /// Nothing can be changed once `changes` more have been made, as if the process had been killed.
+    pub dies: AtomicBool,
+    pub changes: AtomicI64,
     /// Flushes that were asked for.
     pub flushes: AtomicU64,
     /// Directories that were synced.
@@ -55,6 +58,18 @@ impl Faults {
     pub(crate) fn fill_up_to(&self, room: i64) {
         self.room.store(room, Ordering::SeqCst);
         self.full.store(true, Ordering::SeqCst);
+    }
+
+    /// So many changes more come about.
+    pub(crate) fn die_after(&self, changes: i64) {
+        self.changes.store(changes, Ordering::SeqCst);
+        self.dies.store(true, Ordering::SeqCst);
+    }
+
+    /// A change is about to be made.
+    fn alive(&self) -> io::Result<()> {
+        let dead = self.dies.load(Ordering::SeqCst) && self.changes.fetch_sub(1, Ordering::SeqCst) <= 0;
+        if dead { Err(io::Error::other("killed")) } else { Ok(()) }
     }
 
     /// The byte at `position` of every file cannot be read, for this reason.
@@ -99,6 +114,7 @@ fn broken() -> io::Error {
 impl Files for FaultyFiles {
     fn create<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
         Box::pin(async move {
+            self.faults.alive()?;
             if self.faults.create_fails.load(Ordering::SeqCst) {
                 return Err(full());
             }
@@ -112,6 +128,7 @@ impl Files for FaultyFiles {
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
+            self.faults.alive()?;
             let is_small_file = from.extension().is_some_and(|extension| extension == "tmp");
             if self.faults.rename_fails.load(Ordering::SeqCst) && !is_small_file {
                 return Err(broken());
@@ -121,12 +138,15 @@ impl Files for FaultyFiles {
     }
 
     fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        if self.faults.remove_fails.load(Ordering::SeqCst)
-            && self.faults.removals.fetch_sub(1, Ordering::SeqCst) <= 0
-        {
-            return Box::pin(async { Err(broken()) });
-        }
-        self.inner.remove(path)
+        Box::pin(async move {
+            self.faults.alive()?;
+            if self.faults.remove_fails.load(Ordering::SeqCst)
+                && self.faults.removals.fetch_sub(1, Ordering::SeqCst) <= 0
+            {
+                return Err(broken());
+            }
+            self.inner.remove(path).await
+        })
     }
 
     fn list<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Vec<DirEntry>>> {
@@ -168,6 +188,7 @@ struct FaultyFile {
 impl File for FaultyFile {
     fn write_at<'a>(&'a self, position: u64, parts: &'a [Bytes]) -> BoxFuture<'a, io::Result<usize>> {
         Box::pin(async move {
+            self.faults.alive()?;
             if !self.faults.full.load(Ordering::SeqCst) {
                 return self.inner.write_at(position, parts).await;
             }
@@ -196,6 +217,7 @@ impl File for FaultyFile {
 
     fn flush(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
+            self.faults.alive()?;
             self.faults.flushes.fetch_add(1, Ordering::SeqCst);
             loop {
                 let mut go = std::pin::pin!(self.faults.flush_go.notified());
@@ -214,6 +236,7 @@ impl File for FaultyFile {
 
     fn truncate(&self, len: u64) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
+            self.faults.alive()?;
             if self.faults.truncate_fails.load(Ordering::SeqCst) {
                 return Err(broken());
             }

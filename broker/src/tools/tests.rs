@@ -1,25 +1,18 @@
 //! The tools on the directory of a broker that has stopped, damaged in every way that they are for.
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-};
+use std::{path::PathBuf, sync::Arc};
 
-use bytes::Bytes;
-use gapless_common::{
-    records,
-    seam::{BoxFuture, Seams},
-    types::Offset,
-};
+use gapless_common::{records, seam::Seams, types::Offset};
 
 use super::*;
 use crate::{
     broker::Broker,
     log::State,
-    storage::{DirEntry, File, RealFiles, Space, read_exact_at},
+    storage::{
+        RealFiles,
+        faulty::{Faults, FaultyFiles},
+        read_exact_at,
+    },
     testing::{Rig, append, client, create},
     tools::args::{CheckArgs, DumpArgs, OutputFormat, RepairArgs},
 };
@@ -269,7 +262,9 @@ async fn a_repair_that_dies_at_any_step_can_be_done_again() {
             let batch = bytes_of(&real, &segment(bases[1])).await.len() / (bases[2] - bases[1]) as usize;
             flip(&rig, bases[1], batch + batch / 2).await;
             let damaged = bases[1] + 1;
-            let dying = Dying { inner: Arc::new(files(&rig)), left: Arc::new(AtomicI64::new(steps)) };
+            let faults = Arc::new(Faults::default());
+            faults.die_after(steps);
+            let dying = FaultyFiles { inner: Arc::new(files(&rig)), faults };
             let died = repair(&dying, truncate).await.is_err();
             if died {
                 // Whoever starts a broker now is told.
@@ -337,107 +332,4 @@ async fn a_dump_shows_batches_and_records_and_where_it_was_told_to_begin() {
     let report: serde_json::Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(report["sound"], false);
     assert_eq!(report["findings"][0]["partition"], "events-0");
-}
-
-/// After so many changes nothing can be changed any more, as if the process had been killed.
-struct Dying {
-    inner: Arc<dyn Files>,
-    left: Arc<AtomicI64>,
-}
-
-fn alive(left: &AtomicI64) -> io::Result<()> {
-    if left.fetch_sub(1, Ordering::SeqCst) > 0 { Ok(()) } else { Err(io::Error::other("killed")) }
-}
-
-impl Dying {
-    fn wrap(&self, inner: Arc<dyn File>) -> Arc<dyn File> {
-        Arc::new(DyingFile { inner, left: self.left.clone() })
-    }
-}
-
-impl Files for Dying {
-    fn create<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
-        Box::pin(async move {
-            alive(&self.left)?;
-            Ok(self.wrap(self.inner.create(path).await?))
-        })
-    }
-
-    fn open<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
-        Box::pin(async move { Ok(self.wrap(self.inner.open(path).await?)) })
-    }
-
-    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move {
-            alive(&self.left)?;
-            self.inner.rename(from, to).await
-        })
-    }
-
-    fn remove<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(async move {
-            alive(&self.left)?;
-            self.inner.remove(path).await
-        })
-    }
-
-    fn list<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Vec<DirEntry>>> {
-        self.inner.list(path)
-    }
-
-    fn create_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        self.inner.create_dir(path)
-    }
-
-    fn remove_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        self.inner.remove_dir(path)
-    }
-
-    fn sync_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        self.inner.sync_dir(path)
-    }
-
-    fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Option<LockGuard>>> {
-        self.inner.lock(path)
-    }
-
-    fn space(&self) -> BoxFuture<'_, io::Result<Space>> {
-        self.inner.space()
-    }
-}
-
-struct DyingFile {
-    inner: Arc<dyn File>,
-    left: Arc<AtomicI64>,
-}
-
-impl File for DyingFile {
-    fn write_at<'a>(&'a self, position: u64, parts: &'a [Bytes]) -> BoxFuture<'a, io::Result<usize>> {
-        Box::pin(async move {
-            alive(&self.left)?;
-            self.inner.write_at(position, parts).await
-        })
-    }
-
-    fn read_at(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<Bytes>> {
-        self.inner.read_at(position, len)
-    }
-
-    fn flush(&self) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async move {
-            alive(&self.left)?;
-            self.inner.flush().await
-        })
-    }
-
-    fn truncate(&self, len: u64) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async move {
-            alive(&self.left)?;
-            self.inner.truncate(len).await
-        })
-    }
-
-    fn size(&self) -> BoxFuture<'_, io::Result<u64>> {
-        self.inner.size()
-    }
 }
