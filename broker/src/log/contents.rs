@@ -7,7 +7,6 @@ use bytes::Bytes;
 use gapless_common::{records::BatchHeader, types::Offset};
 
 use super::index::OffsetIndex;
-use super::segment::Segment;
 use super::summary::Summary;
 use super::time_index::TimeIndex;
 use crate::storage::{File, Files, replace_file};
@@ -48,9 +47,9 @@ impl Contents {
     /// When any step fails.
     pub(super) async fn write(&self, files: &dyn Files, directory: &Path) -> io::Result<Arc<dyn File>> {
         let base = self.summary.base_offset;
-        let times = directory.join(Segment::time_index_name(base));
+        let times = directory.join(time_index_name(base));
         replace_file(files, &times, self.times.encode(&self.summary)).await?;
-        let path = directory.join(Segment::index_name(base));
+        let path = directory.join(index_name(base));
         replace_file(files, &path, self.index.encode(&self.summary)).await
     }
 
@@ -81,7 +80,7 @@ pub(super) async fn read_index(
     directory: &Path,
     base_offset: Offset,
 ) -> io::Result<Option<(Arc<dyn File>, Summary, OffsetIndex)>> {
-    let file = match files.open(&directory.join(Segment::index_name(base_offset))).await {
+    let file = match files.open(&directory.join(index_name(base_offset))).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
@@ -98,7 +97,7 @@ pub(super) async fn read_times(
     directory: &Path,
     summary: &Summary,
 ) -> io::Result<Option<TimeIndex>> {
-    let file = match files.open(&directory.join(Segment::time_index_name(summary.base_offset))).await {
+    let file = match files.open(&directory.join(time_index_name(summary.base_offset))).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
@@ -112,4 +111,12 @@ async fn whole(file: &dyn File) -> io::Result<Option<Bytes>> {
         return Ok(None);
     }
     file.read_at(0, usize::try_from(size).unwrap_or(usize::MAX)).await.map(Some)
+}
+
+pub(super) fn index_name(base_offset: Offset) -> String {
+    format!("{:020}.index", base_offset.0)
+}
+
+pub(super) fn time_index_name(base_offset: Offset) -> String {
+    format!("{:020}.timeindex", base_offset.0)
 }

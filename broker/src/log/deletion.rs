@@ -9,6 +9,7 @@ use std::{io, path::Path, sync::Arc};
 use gapless_common::{error_code::ErrorCode, types::Offset};
 
 use super::append::Appender;
+use super::contents::{index_name, time_index_name};
 use super::partition::State;
 use super::retention::{Held, RetentionLimits, expired};
 use super::segment::{Segment, segment_path};
@@ -152,8 +153,8 @@ impl PartitionLog {
         let (files, directory) = (&*self.environment.files, &self.site.directory);
         let base = segment.base_offset;
         for path in [
-            directory.join(Segment::time_index_name(base)),
-            directory.join(Segment::index_name(base)),
+            directory.join(time_index_name(base)),
+            directory.join(index_name(base)),
             segment_path(directory, base),
         ] {
             match files.remove(&path).await {

@@ -15,7 +15,7 @@ use gapless_common::{
 };
 
 use super::INDEX_INTERVAL_BYTES_DEFAULT;
-use super::contents::{Contents, read_index, read_times, relative};
+use super::contents::{Contents, read_index, read_times, relative, time_index_name};
 use super::index::{Entry, OffsetIndex, SegmentIndex};
 use super::retention::Held;
 use super::summary::Summary;
@@ -92,14 +92,6 @@ impl Segment {
         let digits = name.strip_suffix(".log")?;
         let all_digits = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
         all_digits.then(|| digits.parse().ok().map(Offset)).flatten()
-    }
-
-    pub(super) fn index_name(base_offset: Offset) -> String {
-        format!("{:020}.index", base_offset.0)
-    }
-
-    pub(super) fn time_index_name(base_offset: Offset) -> String {
-        format!("{:020}.timeindex", base_offset.0)
     }
 
     /// Bytes of whole batches.
@@ -236,7 +228,7 @@ impl Segment {
         while let Some(found) = walk.next().await? {
             rebuilt.add(&found.header, INDEX_INTERVAL_BYTES_DEFAULT);
         }
-        let path = directory.join(Self::time_index_name(self.base_offset));
+        let path = directory.join(time_index_name(self.base_offset));
         let start = after(&rebuilt.times);
         match replace_file(files, &path, rebuilt.times.encode(&summary)).await {
             Ok(_) => tracing::info!("{} was missing or damaged; it is rebuilt", path.display()),

@@ -99,7 +99,7 @@ impl Registered {
         metrics::describe_counter!(
             "gapless_broker_connections_refused_total",
             Unit::Count,
-            "Connections closed before they were served, by reason"
+            "Connections that were not served: closed (limit), or left waiting because none could be accepted (descriptors)"
         );
         let connections_refused =
             [(ConnectionRefused::Limit, "limit"), (ConnectionRefused::Descriptors, "descriptors")]

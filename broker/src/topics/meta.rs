@@ -9,7 +9,7 @@ use gapless_common::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::store::TOPICS;
+use super::TOPICS;
 use crate::{
     log::recovery::verdict::Boot,
     storage::{

@@ -35,6 +35,9 @@ use crate::{
     log::PartitionLog,
 };
 
+/// The directory that they are in.
+const TOPICS: &str = "topics";
+
 /// A topic and its logs. Partitions are numbered by their place.
 pub struct Topic {
     /// As clients call it.

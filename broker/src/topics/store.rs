@@ -20,7 +20,7 @@ use gapless_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Topic, TopicConfig, meta::Meta};
+use super::{TOPICS, Topic, TopicConfig, meta::Meta};
 use crate::{
     config::Config,
     log::{
@@ -33,7 +33,6 @@ use crate::{
     },
 };
 
-pub(super) const TOPICS: &str = "topics";
 const TRASH: &str = "trash";
 pub(super) const TOPIC_FILE: &str = "topic.json";
 pub(super) const FORMAT_VERSION: u32 = 1;

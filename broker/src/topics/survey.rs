@@ -7,8 +7,9 @@ use std::{
 
 use gapless_common::types::{LeaderEpoch, PartitionId, TopicId};
 
+use super::TOPICS;
 use super::meta;
-use super::store::{FORMAT_VERSION, TOPIC_FILE, TOPICS, TopicFile};
+use super::store::{FORMAT_VERSION, TOPIC_FILE, TopicFile};
 use crate::log::{Site, clean_mark, tools::Subject};
 use crate::storage::{Files, small_file};
 

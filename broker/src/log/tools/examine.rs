@@ -12,7 +12,7 @@ use super::resync::next_good;
 use super::{Subject, named};
 use crate::log::INDEX_INTERVAL_BYTES_DEFAULT;
 use crate::log::batch_reader::BatchReader;
-use crate::log::contents::{Contents, read_index, read_times};
+use crate::log::contents::{Contents, index_name, read_index, read_times, time_index_name};
 use crate::log::flush_marks::FlushMarks;
 use crate::log::losses::Losses;
 use crate::log::segment::Segment;
@@ -288,7 +288,7 @@ async fn segment(
         stored.give_up();
     }
     if let Some(why) = stored.verdict(next_base.is_some()) {
-        examined.say(why.0, directory.join(Segment::index_name(base)), why.1);
+        examined.say(why.0, directory.join(index_name(base)), why.1);
     }
     examined.segments.push(Seen { base_offset: base, size, next_offset: expected.offset });
     Ok(())
@@ -322,7 +322,7 @@ enum Stored {
 impl Stored {
     async fn read(files: &dyn Files, subject: &Subject, examined: &mut Examined, base: Offset) -> Self {
         let directory = &subject.site.directory;
-        let (index_name, times_name) = (Segment::index_name(base), Segment::time_index_name(base));
+        let (index_name, times_name) = (index_name(base), time_index_name(base));
         let summary_and_index = match read_index(files, directory, base).await {
             Ok(Some((_, summary, index))) => (summary, index),
             Ok(None) if files.open(&directory.join(&index_name)).await.is_err() => return Self::None,

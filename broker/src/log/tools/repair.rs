@@ -9,6 +9,7 @@ use gapless_common::{seam::BoxFuture, types::Offset};
 
 use super::{BadPlace, Examined, Subject, named};
 use crate::log::clean_mark;
+use crate::log::contents::{index_name, time_index_name};
 use crate::log::epochs::LeaderEpochs;
 use crate::log::flush_marks::FlushMarks;
 use crate::log::losses::Loss;
@@ -309,7 +310,7 @@ async fn split(
 
 /// Hints, which no longer fit.
 async fn forget_indexes(files: &dyn Files, directory: &Path, base: Offset) -> io::Result<()> {
-    for name in [Segment::index_name(base), Segment::time_index_name(base)] {
+    for name in [index_name(base), time_index_name(base)] {
         match files.remove(&directory.join(name)).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
