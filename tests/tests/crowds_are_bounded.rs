@@ -1,6 +1,5 @@
 //! Many of everything at once (connections, strangers that come and go, producers, descriptors in use): each has a bound, memory
 //! stays small, and those who are served are served on.
-#![expect(clippy::unwrap_used, reason = "also in what its tests share")]
 
 use std::{
     io::{BufReader, Read, Write},

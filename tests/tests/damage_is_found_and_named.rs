@@ -1,6 +1,5 @@
 //! Whatever file of the data directory is missing or damaged: it is rebuilt from the log, or the broker says in one sentence
 //! which file it cannot do without. Damage in the log itself costs its partition, is named, and touches no other.
-#![expect(clippy::unwrap_used, reason = "also in what its tests share")]
 
 use std::{
     fs,

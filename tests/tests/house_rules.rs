@@ -77,6 +77,18 @@ fn no_source_is_longer_than_a_thought() {
 }
 
 #[test]
+fn every_promise_is_part_of_the_one_program() {
+    let folder = workspace().join("tests/tests");
+    let program = fs::read_to_string(folder.join("promises.rs")).expect("the program is there");
+    for entry in fs::read_dir(folder).expect("a folder can be listed") {
+        let path = entry.expect("an entry can be read").path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let declared = program.lines().any(|line| line == format!("mod {name};"));
+        assert!(declared || name == "promises", "promises.rs has no \"mod {name};\": its tests never run");
+    }
+}
+
+#[test]
 fn the_table_of_faults_names_tests_that_are_there() {
     let table = fs::read_to_string(workspace().join("tests/README.md")).expect("the table is there");
     let mut seen = 0;

@@ -1,6 +1,5 @@
 //! A bit flips in an old segment while nobody looks: its batch is never served, everything else is, and the operator gets
 //! the partition back by the offline tools.
-#![expect(clippy::unwrap_used, reason = "also in what its tests share")]
 
 use std::{
     fs,

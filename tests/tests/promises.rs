@@ -1,0 +1,21 @@
+//! The promises that are checked through the front door, one module each. One program holds them all: it is linked once,
+//! and tests of different promises wait beside each other.
+
+#![cfg(test)]
+
+mod acknowledged_records_survive_kill_9;
+mod broken_batches_are_refused;
+mod crowds_are_bounded;
+mod damage_is_found_and_named;
+mod disks_may_be_full_or_read_only;
+mod hostile_bytes_end_one_connection;
+mod house_rules;
+mod librdkafka_is_served;
+mod metrics_are_the_catalogue;
+mod publish_accounts_for_every_line;
+mod rot_is_refused_and_repaired_on_request;
+mod sequences_are_checked;
+mod starts_and_stops_are_clean;
+mod the_wire_may_break_anywhere;
+mod topic_names_follow_kafkas_rules;
+mod what_goes_in_comes_out;
