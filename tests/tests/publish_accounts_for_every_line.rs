@@ -255,7 +255,7 @@ fn the_report_says_where_every_record_is() {
     let read = consume(broker.address(), "lines", 3);
     let reported = report(&path);
     assert_eq!(reported.len(), 2000);
-    let mut lines = BTreeSet::new();
+    let (mut lines, mut digests) = (BTreeSet::new(), BTreeSet::new());
     for line in reported {
         assert_eq!(
             (&line["status"], &line["file"], &line["topic"]),
@@ -266,8 +266,12 @@ fn the_report_says_where_every_record_is() {
         let at = |record: &&Record| line["partition"] == record.partition && line["offset"] == record.offset;
         let record = read.iter().find(at).unwrap_or_else(|| panic!("nothing is at {line}"));
         assert_eq!(record.value, Some(format!("value {}", number - 1).into_bytes()));
+        assert_eq!(line["timestamp"], record.timestamp_ms);
+        let digest = line["digest"].as_str().expect("a record has a digest").to_owned();
+        assert_eq!(digest.len(), 32, "{line}");
+        digests.insert(digest);
     }
-    assert_eq!(lines.len(), 2000);
+    assert_eq!((lines.len(), digests.len()), (2000, 2000), "no two records are alike");
 }
 
 #[test]

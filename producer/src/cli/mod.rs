@@ -3,6 +3,7 @@
 
 pub mod args;
 mod base64;
+mod digest;
 pub mod exit;
 mod human;
 mod metrics;

@@ -131,7 +131,7 @@ pub struct PublishArgs {
     #[arg(long, short, env = "GAPLESS_QUIET", help_heading = "Output")]
     pub quiet: bool,
 
-    /// Write to this file, as JSON lines, what became of every record
+    /// Write to this file, as JSON lines, what became of every record, with a digest of its bytes
     #[arg(long, env = "GAPLESS_REPORT", value_name = "FILE", help_heading = "Output")]
     pub report: Option<PathBuf>,
 

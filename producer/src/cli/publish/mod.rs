@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::args::{PublishArgs, SummaryFormat};
+use super::digest::RecordHasher;
 use super::exit::{Stop, complain};
 use super::metrics::Metrics;
 use super::signals::Signals;
@@ -76,6 +77,7 @@ pub async fn run(args: PublishArgs, seams: Seams, mut signals: Signals) -> Resul
         // Nobody wants a line drawn over what they type.
         progress: Progress::start(args.quiet || typed, total),
         report,
+        hasher: RecordHasher::default(),
         tracker,
         rejected: run::Rejections::default(),
         bytes_read: 0,

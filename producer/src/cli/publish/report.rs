@@ -1,4 +1,15 @@
-//! `--report FILE`: what became of every record, as JSON lines.
+//! `--report FILE`: what became of every record, as JSON lines; `verify` reads them. A line is about
+//!
+//! - one record: `topic`, `partition`, `offset`, `status`, `timestamp`, `digest`, `file`, `line`, and `error` if it was not
+//!   acknowledged. `status` is `acked`, `not_written` or `unknown`; `offset` is null for the last two, and for a record that is
+//!   in the log while the answer that would have told its place was lost;
+//! - one batch that was written as a whole (`--report-by batch`): `topic`, `partition`, `offset` of its first record, `status`
+//!   `acked`, how many `records` stand there, `digest` of them and of their `timestamps`, and the `lines` of each file they
+//!   come from;
+//! - an input that was no record: `topic`, `status` `rejected`, `file`, `line`, `error`.
+//!
+//! Lines of one partition stand in the order of their records. Timestamps are milliseconds since 1970, as they were sent; what a
+//! digest is taken of is told in [`crate::cli::digest`]. Fields may be added; those that are there keep their meaning.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -9,6 +20,7 @@ use serde::Serialize;
 use super::places::{Place, SourceNames};
 use super::tracker::{Ended, Results};
 use crate::cli::args::ReportBy;
+use crate::cli::digest::{Digest, Fingerprint, RunDigest};
 use crate::cli::exit::Stop;
 
 /// Writes as batches end.
@@ -26,6 +38,8 @@ struct RecordLine<'a> {
     /// Null: written, but the broker did not say where; or not known to be written.
     offset: Option<i64>,
     status: &'static str,
+    timestamp: Option<i64>,
+    digest: Option<Digest>,
     file: &'a str,
     line: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,6 +55,8 @@ struct BatchLine<'a> {
     offset: Option<i64>,
     status: &'static str,
     records: u32,
+    digest: Digest,
+    timestamps: Digest,
     lines: Vec<LineRun<'a>>,
 }
 
@@ -75,7 +91,8 @@ impl<W: Write> Report<W> {
             (Results::AllAcked(_), ReportBy::Record) | (Results::Each, _) => {
                 for (at, place) in (0..).zip(ended.places.iter()) {
                     if let Some(result) = ended.delivery.try_result_behind(at) {
-                        self.record(place, &result)?;
+                        let fingerprint = ended.fingerprints.get(at as usize);
+                        self.record(place, fingerprint, &result)?;
                     }
                 }
                 Ok(())
@@ -89,18 +106,26 @@ impl<W: Write> Report<W> {
             first: run.first.line,
             last: run.first.line + u64::from(run.count).saturating_sub(1),
         });
+        let RunDigest { digest, timestamps } = RunDigest::of(ended.fingerprints);
         let line = BatchLine {
             topic: &first.partition.topic,
             partition: first.partition.partition.0,
             offset: first.offset.map(|offset| offset.0),
             status: "acked",
             records: ended.places.count(),
+            digest,
+            timestamps,
             lines: lines.collect(),
         };
         write_line(&mut self.out, &line)
     }
 
-    fn record(&mut self, place: Place, result: &Result<Acked, DeliveryError>) -> io::Result<()> {
+    fn record(
+        &mut self,
+        place: Place,
+        fingerprint: Option<&Fingerprint>,
+        result: &Result<Acked, DeliveryError>,
+    ) -> io::Result<()> {
         let (partition, offset, status, error) = match result {
             Ok(acked) => (&*acked.partition, acked.offset.map(|offset| offset.0), "acked", None),
             Err(error) => (error.partition(), None, error.fate(), Some(error.cause().to_string())),
@@ -110,6 +135,8 @@ impl<W: Write> Report<W> {
             partition: partition.partition.0,
             offset,
             status,
+            timestamp: fingerprint.map(|fingerprint| fingerprint.timestamp_ms),
+            digest: fingerprint.map(|fingerprint| fingerprint.digest),
             file: self.names.name(place.source),
             line: place.line,
             error,

@@ -18,6 +18,7 @@ use super::progress::{PROGRESS_INTERVAL, Progress};
 use super::report::Report;
 use super::tracker::{FailedRecord, Tracker};
 use crate::cli::args::PublishArgs;
+use crate::cli::digest::{Fingerprint, RecordHasher};
 use crate::cli::exit::complain;
 use crate::cli::human;
 use crate::cli::signals::Signals;
@@ -68,6 +69,7 @@ pub struct Publisher<'a> {
     pub signals: Signals,
     pub progress: Progress,
     pub report: Option<Report<BufWriter<Box<dyn Write + Send>>>>,
+    pub hasher: RecordHasher,
     pub tracker: Tracker,
     pub rejected: Rejections,
     pub bytes_read: u64,
@@ -196,7 +198,8 @@ impl Publisher<'_> {
         };
         match admitted {
             Ok(delivery) => {
-                self.tracker.add(delivery, cursor.place, size_of_record(&view), cursor.now);
+                let fingerprint = self.report.is_some().then(|| fingerprint(&mut self.hasher, &view));
+                self.tracker.add(delivery, cursor.place, size_of_record(&view), fingerprint, cursor.now);
                 Ok(())
             }
             Err(rejection) => self.refused(cursor.place, rejection),
@@ -412,6 +415,16 @@ fn report_failed(args: &PublishArgs, error: &io::Error) -> String {
 fn all_headers<'a>(common: &[HeaderRef<'a>], parsed: &'a Parsed<'_>) -> Vec<HeaderRef<'a>> {
     let own = parsed.headers.iter().map(|(name, value)| HeaderRef { key: name, value: value.as_deref() });
     common.iter().copied().chain(own).collect()
+}
+
+/// What a report says of a record, so that it can be found again.
+fn fingerprint(hasher: &mut RecordHasher, view: &RecordView<'_>) -> Fingerprint {
+    let headers = view.headers.iter().map(|header| (header.key.as_bytes(), header.value));
+    Fingerprint {
+        digest: hasher.digest(view.key, view.value, headers),
+        // Settled before it was sent.
+        timestamp_ms: view.timestamp_ms.unwrap_or_default(),
+    }
 }
 
 fn size_of_record(view: &RecordView<'_>) -> u32 {

@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
 use super::places::{Place, Places};
+use crate::cli::digest::Fingerprint;
 
 /// Latencies are kept with three digits, from a microsecond to an hour (longer ones count as an hour).
 const LATENCY_MAX_US: u64 = 3_600_000_000;
@@ -25,6 +26,8 @@ struct Group {
     sizes: Vec<u32>,
     /// So many records were admitted at that time.
     times: Vec<(u32, Instant)>,
+    /// Of each, if anyone wants to know.
+    fingerprints: Vec<Fingerprint>,
 }
 
 /// A record that was not acknowledged.
@@ -39,6 +42,8 @@ pub struct FailedRecord {
 pub struct Ended<'a> {
     pub delivery: &'a Delivery,
     pub places: &'a Places,
+    /// Of the record at each position, if they were taken.
+    pub fingerprints: &'a [Fingerprint],
     /// The result of the record at each position.
     pub results: Results<'a>,
 }
@@ -88,8 +93,15 @@ impl Tracker {
         })
     }
 
-    /// A record was admitted.
-    pub fn add(&mut self, delivery: Delivery, place: Place, size: u32, now: Instant) {
+    /// A record was admitted. Fingerprints are taken of all records or of none.
+    pub fn add(
+        &mut self,
+        delivery: Delivery,
+        place: Place,
+        size: u32,
+        fingerprint: Option<Fingerprint>,
+        now: Instant,
+    ) {
         self.counts.admitted += 1;
         // Partitions are numbered from 0; a negative number never comes from an admission.
         let partition = usize::try_from(delivery.partition().partition.0).unwrap_or(0);
@@ -102,6 +114,7 @@ impl Tracker {
         {
             last.places.push(place);
             last.sizes.push(size);
+            last.fingerprints.extend(fingerprint);
             match last.times.last_mut() {
                 Some((count, time)) if *time == now => *count += 1,
                 _ => last.times.push((1, now)),
@@ -110,7 +123,13 @@ impl Tracker {
         }
         let mut places = Places::default();
         places.push(place);
-        groups.push_back(Group { delivery, places, sizes: vec![size], times: vec![(1, now)] });
+        groups.push_back(Group {
+            delivery,
+            places,
+            sizes: vec![size],
+            times: vec![(1, now)],
+            fingerprints: fingerprint.into_iter().collect(),
+        });
     }
 
     /// True when nothing is under way.
@@ -163,6 +182,7 @@ impl Tracker {
             return ended(&Ended {
                 delivery: &group.delivery,
                 places: &group.places,
+                fingerprints: &group.fingerprints,
                 results: Results::AllAcked(&first),
             });
         }
@@ -179,7 +199,12 @@ impl Tracker {
                 None => {}
             }
         }
-        ended(&Ended { delivery: &group.delivery, places: &group.places, results: Results::Each })
+        ended(&Ended {
+            delivery: &group.delivery,
+            places: &group.places,
+            fingerprints: &group.fingerprints,
+            results: Results::Each,
+        })
     }
 
     fn record_latency(&mut self, latency: Duration, count: u64) {
