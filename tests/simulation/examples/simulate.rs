@@ -84,10 +84,11 @@ fn show(report: &Report) {
     println!("  faults: {}", Kind::ALL.iter().map(times).collect::<Vec<_>>().join(", "));
     let disk = &counts.disk;
     println!(
-        "  disks: {} writes, {} flushes; lost {} sectors, {} torn, {} names; failed {} flushes, {} writes, {} reads; {} times \
+        "  disks: {} writes, {} flushes, {} of all files at once; lost {} sectors, {} torn, {} names; failed {} flushes, {} writes, {} reads; {} times \
          full, {} bits rotten",
         disk.writes,
         disk.flushes,
+        disk.whole_syncs,
         disk.sectors_lost,
         disk.sectors_torn,
         disk.names_lost,

@@ -4,7 +4,7 @@
 use std::{io, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use gapless_broker::storage::{DirEntry, File, Files, LockGuard, Space};
+use gapless_broker::storage::{DirEntry, File, Files, LockGuard, Space, WholeSync};
 use gapless_common::seam::BoxFuture;
 #[cfg(feature = "seeded-bugs")]
 use gapless_common::seeded_bug::switch_to;
@@ -23,16 +23,50 @@ pub fn with_bugs(files: Arc<dyn Files>) -> Arc<dyn Files> {
     }
 }
 
-/// How many seeds it takes, of `limit`, until one fails that is well without the bug, and what is seen then.
+/// What came of one seed with a bug switched on.
 #[cfg(feature = "seeded-bugs")]
-pub fn seeds_until(bug: SeededBug, limit: u64, plan: impl Fn(u64) -> Plan) -> Option<(u64, String)> {
-    (0..limit).find_map(|seed| {
-        let with = {
-            let _on = Switched::on(bug);
-            run_caught(plan(seed)).faults
-        };
-        let fault = with.into_iter().next()?;
-        run_caught(plan(seed)).faults.is_empty().then_some((seed + 1, fault))
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hunt {
+    /// Nothing was seen.
+    Missed,
+    /// This was seen, and is not seen without the bug.
+    Found(String),
+    /// This is seen without the bug, too: a bug that nobody has seeded.
+    FailsAnyway(String),
+}
+
+/// Runs a plan with the bug, and if something is seen then also without it.
+#[cfg(feature = "seeded-bugs")]
+#[must_use]
+pub fn hunt(bug: SeededBug, plan: &Plan) -> Hunt {
+    let with = {
+        let _on = Switched::on(bug);
+        run_caught(plan.clone()).faults
+    };
+    let Some(fault) = with.into_iter().next() else { return Hunt::Missed };
+    match run_caught(plan.clone()).faults.into_iter().next() {
+        None => Hunt::Found(fault),
+        Some(anyway) => Hunt::FailsAnyway(anyway),
+    }
+}
+
+/// How many seeds it takes, of `limit` from `first` on, until one shows the bug, and what is seen then.
+///
+/// # Panics
+/// When one fails without the bug, too.
+#[cfg(feature = "seeded-bugs")]
+pub fn seeds_until(
+    bug: SeededBug,
+    first: u64,
+    limit: u64,
+    plan: impl Fn(u64) -> Plan,
+) -> Option<(u64, String)> {
+    (0..limit).find_map(|number| match hunt(bug, &plan(first + number)) {
+        Hunt::Missed => None,
+        Hunt::Found(fault) => Some((number + 1, fault)),
+        Hunt::FailsAnyway(fault) => {
+            panic!("the plan for {bug:?} of seed {} fails without the bug: {fault}", first + number)
+        }
     })
 }
 
@@ -101,6 +135,10 @@ impl Files for LazyFiles {
 
     fn space(&self) -> BoxFuture<'_, io::Result<Space>> {
         self.0.space()
+    }
+
+    fn whole_sync(&self) -> BoxFuture<'_, io::Result<Option<Arc<dyn WholeSync>>>> {
+        if is_on(SeededBug::NoFlush) { Box::pin(async { Ok(None) }) } else { self.0.whole_sync() }
     }
 }
 

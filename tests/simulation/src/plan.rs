@@ -2,6 +2,8 @@
 //! faults are drawn first and their times after, so that a run has some kinds and often, not all of them and seldom
 //! (swarm testing).
 
+mod profile;
+
 use std::time::Duration;
 
 use gapless_broker::log::Durability;
@@ -121,6 +123,8 @@ pub struct ProducerPlan {
     pub tasks: u32,
     /// The most records that go out without a pause.
     pub burst_max: u64,
+    /// One record in so many goes to any partition, and the others to the one that a burst is for.
+    pub strays_one_in: u64,
     /// The longest pause.
     pub pause_ms_max: u64,
     /// One record in so many has a timestamp of years ago, or ahead of the clock.
@@ -182,6 +186,10 @@ pub struct Plan {
     pub weather: Weather,
     /// A flush takes up to so many milliseconds.
     pub flush_ms_max: u64,
+    /// And one of a segment up to so many more.
+    pub segment_flush_ms_max: u64,
+    /// The disk can make all files durable with one call.
+    pub whole_sync: bool,
     /// The kinds of faults.
     pub kinds: Vec<Kind>,
     /// In the order of their times.
@@ -198,6 +206,10 @@ pub struct Plan {
 const KIND_ONE_IN: u64 = 5;
 /// Events of one kind in one run.
 const EVENTS_MAX: u64 = 4;
+/// One world in so many has many partitions, with few records each.
+const WIDE_ONE_IN: u64 = 12;
+/// Partitions of the topic of such a world: more than the broker flushes one by one.
+const WIDE_PARTITIONS: std::ops::Range<i32> = 12..21;
 
 impl Plan {
     /// The run of a seed.
@@ -206,7 +218,7 @@ impl Plan {
         Self::draw(seed, None)
     }
 
-    /// A run that is likely to show a bug: the kinds of faults that it takes are always there.
+    /// A run that is likely to show a bug ([`profile`]).
     #[must_use]
     pub fn for_bug(seed: u64, bug: SeededBug) -> Self {
         Self::draw(seed, Some(bug))
@@ -215,15 +227,18 @@ impl Plan {
     fn draw(seed: u64, bug: Option<SeededBug>) -> Self {
         let random = Random::from_seed(seed ^ 0x6761_706c_6573_7331);
         let one_in = |chances: u64| random.below(chances) == 0;
-        let wanted = bug.map_or(&[][..], kinds_for);
+        let profile = bug.map(profile::of);
+        let wanted = profile.as_ref().map_or(&[][..], |profile| profile.kinds);
+        let others_one_in = if bug.is_none() { KIND_ONE_IN } else { profile::OTHERS_ONE_IN };
         let kinds: Vec<Kind> =
-            Kind::ALL.into_iter().filter(|kind| one_in(KIND_ONE_IN) || wanted.contains(kind)).collect();
+            Kind::ALL.into_iter().filter(|kind| one_in(others_one_in) || wanted.contains(kind)).collect();
         let has = |kind| kinds.contains(&kind);
         let durability = if bug.is_none() && one_in(8) { Durability::Os } else { Durability::Fsync };
         let right_at_ms = 2_000 + random.below(8_000);
         let mut events = Vec::new();
         for kind in &kinds {
-            let times = 1 + random.below(if wanted.contains(kind) { 2 * EVENTS_MAX } else { EVENTS_MAX });
+            let at_least = if wanted.contains(kind) { EVENTS_MAX } else { 1 };
+            let times = at_least + random.below(EVENTS_MAX);
             for _ in 0..times {
                 let for_ms = [20, 300, 3_000][usize::try_from(random.below(3)).unwrap_or(0)];
                 let for_ms = 1 + random.below(for_ms);
@@ -235,10 +250,22 @@ impl Plan {
         if one_in(2) {
             topics.push(draw_topic(&random, "orders"));
         }
+        let mut producers: Vec<_> =
+            (0..1 + random.below(3)).map(|_| draw_producer(&random, right_at_ms)).collect();
+        if one_in(WIDE_ONE_IN) {
+            let more = random.below(WIDE_PARTITIONS.len() as u64);
+            topics.truncate(1);
+            for topic in &mut topics {
+                topic.partitions = WIDE_PARTITIONS.start + i32::try_from(more).unwrap_or(0);
+            }
+            for producer in &mut producers {
+                producer.strays_one_in = 1;
+                producer.records /= 2;
+            }
+        }
         if has(Kind::Recreate) {
             topics.push(draw_topic(&random, SHORT_LIVED));
         }
-        let producers = (0..1 + random.below(3)).map(|_| draw_producer(&random, right_at_ms)).collect();
         let slow_ms =
             if has(Kind::Delay) { [5, 40, 200][usize::try_from(random.below(3)).unwrap_or(0)] } else { 2 };
         let weather = Weather {
@@ -255,7 +282,7 @@ impl Plan {
             1 => Ending::Kill,
             _ => Ending::PowerLoss,
         };
-        Self {
+        let mut plan = Self {
             seed,
             durability,
             segment_bytes: 8_192 << random.below(5),
@@ -264,12 +291,18 @@ impl Plan {
             producers,
             weather,
             flush_ms_max: random.below(8),
+            segment_flush_ms_max: if one_in(4) { random.below(150) } else { 0 },
+            whole_sync: !one_in(4),
             kinds,
             events,
-            rots: (bug == Some(SeededBug::TrustCorruptIndex)).then_some("index"),
+            rots: None,
             right_at_ms,
             ending,
+        };
+        if let Some(profile) = profile {
+            (profile.bend)(&mut plan, &random);
         }
+        plan
     }
 
     /// Whether the disk's faults may leave partitions that are not whole.
@@ -307,25 +340,6 @@ impl Plan {
     }
 }
 
-/// What a bug needs to show.
-const fn kinds_for(bug: SeededBug) -> &'static [Kind] {
-    match bug {
-        SeededBug::NoFlush | SeededBug::NoDirectorySync => &[Kind::PowerLoss],
-        SeededBug::AcknowledgeBeforeFlush => &[Kind::PowerLoss, Kind::SlowDisk],
-        SeededBug::AnswerDuplicateBeforeFlush => &[Kind::PowerLoss, Kind::SlowDisk, Kind::Cut],
-        SeededBug::BelieveSecondFlush => &[Kind::FailFlush, Kind::PowerLoss],
-        SeededBug::RememberFourBatches => &[Kind::Cut, Kind::Delay, Kind::SlowDisk],
-        SeededBug::KeepDecisionOfFailedWrite => &[Kind::NoSpace],
-        SeededBug::RetryOutOfOrder => &[Kind::Cut, Kind::Delay],
-        SeededBug::DropTimedOutBatch => &[Kind::FreezeBroker, Kind::OneWay],
-        SeededBug::TrustCorruptIndex => &[Kind::Rot, Kind::Kill, Kind::Restart],
-        SeededBug::TrustAbandonedSnapshot => &[Kind::PowerLoss, Kind::Kill],
-        SeededBug::TrustStaleCleanMark => &[Kind::Restart, Kind::Kill, Kind::PowerLoss],
-        SeededBug::TruncateWithoutFlush => &[Kind::PowerLoss],
-        SeededBug::ServeBeforeDurable => &[Kind::Kill, Kind::PowerLoss, Kind::SlowDisk],
-    }
-}
-
 fn draw_topic(random: &Random, name: &'static str) -> TopicPlan {
     let mut settings = Vec::new();
     if random.below(6) == 0 {
@@ -355,6 +369,7 @@ fn draw_producer(random: &Random, right_at_ms: u64) -> ProducerPlan {
         skips: random.below(3) == 0,
         tasks: 1 + u32::try_from(random.below(2)).unwrap_or(0),
         burst_max,
+        strays_one_in: 4,
         pause_ms_max: (right_at_ms * 2 / bursts).max(1),
         odd_time_one_in: (random.below(4) == 0).then(|| 40 + random.below(100)),
         delivery_timeout,
@@ -386,7 +401,7 @@ mod tests {
         }
         for bug in SeededBug::ALL {
             let plan = Plan::for_bug(1, bug);
-            assert!(kinds_for(bug).iter().all(|kind| plan.kinds.contains(kind)));
+            assert!(profile::of(bug).kinds.iter().all(|kind| plan.kinds.contains(kind)));
         }
     }
 }

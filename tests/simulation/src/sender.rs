@@ -166,7 +166,11 @@ impl OneLife {
                 if self.sender.common.closing.load(Ordering::Relaxed) || !self.sender.take_one() {
                     return;
                 }
-                let place = if self.below(4) == 0 { self.draw_place().unwrap_or(usual) } else { usual };
+                let place = if self.below(plan.strays_one_in) == 0 {
+                    self.draw_place().unwrap_or(usual)
+                } else {
+                    usual
+                };
                 self.send(place).await;
             }
             sleep(Duration::from_millis(self.below(plan.pause_ms_max))).await;

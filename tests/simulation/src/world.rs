@@ -108,6 +108,7 @@ impl Counts {
         self.disk.read_errors += other.disk.read_errors;
         self.disk.rotten += other.disk.rotten;
         self.disk.flushes += other.disk.flushes;
+        self.disk.whole_syncs += other.disk.whole_syncs;
         self.disk.writes += other.disk.writes;
     }
 
@@ -191,7 +192,12 @@ impl World {
         let random = Random::from_seed(plan.seed);
         let trace = Trace::default();
         let wires = Wires::new(random.fork(), trace.clone());
-        let config = DiskConfig { flush_ms_max: plan.flush_ms_max, ..DiskConfig::default() };
+        let config = DiskConfig {
+            flush_ms_max: plan.flush_ms_max,
+            segment_flush_ms_max: plan.segment_flush_ms_max,
+            whole_sync: plan.whole_sync,
+            ..DiskConfig::default()
+        };
         let disk = SimDisk::new(random.fork(), config);
         let server = Server::new(
             &plan,

@@ -7,7 +7,7 @@ use gapless_simulation::bugs::seeds_until;
 use gapless_simulation::plan::Plan;
 
 fn is_found(bug: SeededBug, limit: u64) {
-    let found = seeds_until(bug, limit, |seed| Plan::for_bug(seed, bug));
+    let found = seeds_until(bug, 0, limit, |seed| Plan::for_bug(seed, bug));
     let (seeds, fault) = found.unwrap_or_else(|| panic!("{bug:?} is not found within {limit} seeds"));
     println!("{bug:?}: {seeds} seeds of its kind: {fault}");
 }
@@ -28,18 +28,18 @@ macro_rules! bugs {
 }
 
 bugs! {
-    no_flush: NoFlush within 50;
-    no_directory_sync: NoDirectorySync within 50;
-    acknowledge_before_flush: AcknowledgeBeforeFlush within 50;
-    answer_duplicate_before_flush: AnswerDuplicateBeforeFlush within 500;
-    believe_second_flush: BelieveSecondFlush within 200;
-    remember_four_batches: RememberFourBatches within 500;
+    no_flush: NoFlush within 20;
+    no_directory_sync: NoDirectorySync within 20;
+    acknowledge_before_flush: AcknowledgeBeforeFlush within 40;
+    answer_duplicate_before_flush: AnswerDuplicateBeforeFlush within 100;
+    believe_second_flush: BelieveSecondFlush within 60;
+    remember_four_batches: RememberFourBatches within 60;
     keep_decision_of_failed_write: KeepDecisionOfFailedWrite within 100;
     retry_out_of_order: RetryOutOfOrder within 50;
-    drop_timed_out_batch: DropTimedOutBatch within 200;
-    trust_corrupt_index: TrustCorruptIndex within 500;
-    trust_abandoned_snapshot: TrustAbandonedSnapshot within 500;
-    trust_stale_clean_mark: TrustStaleCleanMark within 500;
-    truncate_without_flush: TruncateWithoutFlush within 500;
-    serve_before_durable: ServeBeforeDurable within 500;
+    drop_timed_out_batch: DropTimedOutBatch within 60;
+    trust_corrupt_index: TrustCorruptIndex within 100;
+    trust_abandoned_snapshot: TrustAbandonedSnapshot within 100;
+    trust_stale_clean_mark: TrustStaleCleanMark within 100;
+    truncate_without_flush: TruncateWithoutFlush within 100;
+    serve_before_durable: ServeBeforeDurable within 100;
 }

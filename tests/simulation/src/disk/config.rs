@@ -7,6 +7,10 @@ use std::path::PathBuf;
 pub struct DiskConfig {
     /// A flush, or a sync of a directory, takes 0 to so many milliseconds.
     pub flush_ms_max: u64,
+    /// A flush of a segment takes 0 to so many milliseconds longer: it has more to write than that of a small file.
+    pub segment_flush_ms_max: u64,
+    /// All files can be made durable with one call.
+    pub whole_sync: bool,
     /// Of a thousand other operations so many take time.
     pub delayed_per_mille: u32,
     /// And then 1 to so many milliseconds.
@@ -17,7 +21,14 @@ pub struct DiskConfig {
 
 impl Default for DiskConfig {
     fn default() -> Self {
-        Self { flush_ms_max: 3, delayed_per_mille: 20, operation_ms_max: 3, size_bytes: 1 << 40 }
+        Self {
+            flush_ms_max: 3,
+            segment_flush_ms_max: 0,
+            whole_sync: false,
+            delayed_per_mille: 20,
+            operation_ms_max: 3,
+            size_bytes: 1 << 40,
+        }
     }
 }
 
@@ -81,6 +92,8 @@ pub struct DiskCounts {
     pub bytes_written: u64,
     /// Flushes of files that were asked for.
     pub flushes: u64,
+    /// Syncs of all files at once.
+    pub whole_syncs: u64,
     /// Syncs of directories that were asked for.
     pub dir_syncs: u64,
     /// Processes that were killed.
@@ -93,7 +106,7 @@ pub struct DiskCounts {
     pub sectors_torn: u64,
     /// Changes of names that a power loss took.
     pub names_lost: u64,
-    /// Flushes that failed.
+    /// Flushes that failed, each of a file.
     pub flush_errors: u64,
     /// Syncs of directories that failed.
     pub sync_dir_errors: u64,

@@ -29,6 +29,8 @@ pub(super) struct FileContent {
     flying: Vec<Flight>,
     /// Flushes that failed before whoever called them has looked.
     failed: Vec<u64>,
+    /// A sync of all files has failed on account of this one, and nobody who flushes it was told.
+    untold: bool,
 }
 
 /// What a flush took with it when it was called.
@@ -119,6 +121,11 @@ impl FileContent {
         self.size_is_dirty = true;
     }
 
+    /// A flush has something to do, or to wait for.
+    pub(super) fn is_unsettled(&self) -> bool {
+        !self.dirty.is_empty() || self.size_is_dirty || self.cut_to.is_some() || !self.flying.is_empty()
+    }
+
     /// Takes everything that is dirty along. What is written from now on is none of this flush's.
     pub(super) fn begin_flush(&mut self, id: u64, doomed: bool) {
         let dirty = std::mem::take(&mut self.dirty);
@@ -154,9 +161,19 @@ impl FileContent {
                 self.land(&flight);
             }
         }
-        let failed = self.failed.contains(&id);
+        let failed = self.failed.contains(&id) || self.untold;
         self.failed.retain(|other| *other != id);
+        self.untold = false;
         !failed
+    }
+
+    /// As [`FileContent::end_flush`], of a sync of all files: whoever flushes this one hears of a failure all the same
+    /// (Linux keeps errors for each file and for the file system apart).
+    pub(super) fn end_whole_sync(&mut self, id: u64, random: &Random) -> bool {
+        let untold = std::mem::take(&mut self.untold);
+        let is_well = self.end_flush(id, random);
+        self.untold = untold || !is_well;
+        is_well
     }
 
     fn land(&mut self, flight: &Flight) {
@@ -226,7 +243,7 @@ impl FileContent {
                 }
             }
         }
-        self.failed.clear();
+        (self.untold, self.failed) = (false, Vec::new());
     }
 
     /// The size of a flush that does not come to its end reaches the disk, or is dirty again. How much of the rest does.
@@ -285,7 +302,7 @@ impl FileContent {
         self.cached.clone_from(&self.platter);
         (self.dirty, self.lost) = (Sectors::default(), Sectors::default());
         (self.size_is_dirty, self.cut_to) = (false, None);
-        self.failed.clear();
+        (self.untold, self.failed) = (false, Vec::new());
     }
 
     /// The cache lets go of everything that it takes for clean.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gapless_broker::storage::{DirEntry, File, Files, LockGuard, Space};
+use gapless_broker::storage::{DirEntry, File, Files, LockGuard, Space, WholeSync};
 use gapless_common::seam::BoxFuture;
 use tokio::time::sleep;
 
@@ -208,6 +208,31 @@ impl Files for Handle {
             })
         })
     }
+
+    fn whole_sync(&self) -> BoxFuture<'_, io::Result<Option<Arc<dyn WholeSync>>>> {
+        Box::pin(async {
+            let can = self.with(|state| Ok(state.config.whole_sync))?;
+            Ok(can.then(|| Arc::new(self.clone()) as Arc<dyn WholeSync>))
+        })
+    }
+}
+
+impl WholeSync for Handle {
+    fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
+        let handle = self.clone();
+        Box::pin(async move {
+            handle.unless_halted().await;
+            let (flights, delay, halts) = handle.with(|state| {
+                let halts = state.count_change();
+                let flights = state.begin_whole_sync()?;
+                let delay = state.delay(Kind::WholeSync);
+                state.note(Kind::WholeSync, flights.len() as u64, delay);
+                Ok((flights, delay, halts))
+            })?;
+            handle.pause(delay, halts).await;
+            handle.with(|state| state.end_whole_sync(&flights))
+        })
+    }
 }
 
 struct Lock {
@@ -300,7 +325,8 @@ impl File for SimFile {
             let (id, delay, halts) = self.handle.with(|state| {
                 state.note(Kind::Flush, self.inode, 0);
                 let halts = state.count_change();
-                let (id, delay) = (state.begin_flush(self.inode, &self.path)?, state.delay(Kind::Flush));
+                let id = state.begin_flush(self.inode, &self.path)?;
+                let delay = state.flush_delay(&self.path);
                 state.note(Kind::Flush, id, delay);
                 Ok((id, delay, halts))
             })?;

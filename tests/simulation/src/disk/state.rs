@@ -27,6 +27,7 @@ pub(super) enum Kind {
     Write,
     Read,
     Flush,
+    WholeSync,
     Truncate,
     Kill,
     PowerLoss,
@@ -106,13 +107,22 @@ impl State {
     /// Milliseconds that an operation takes.
     pub(super) fn delay(&self, kind: Kind) -> u64 {
         let usual = match kind {
-            Kind::Flush | Kind::SyncDirectory => up_to(&self.random, self.config.flush_ms_max),
+            Kind::Flush | Kind::WholeSync | Kind::SyncDirectory => {
+                up_to(&self.random, self.config.flush_ms_max)
+            }
             _ if happens(&self.random, self.config.delayed_per_mille) => {
                 1 + up_to(&self.random, self.config.operation_ms_max.saturating_sub(1))
             }
             _ => 0,
         };
         usual + up_to(&self.random, self.faults.slow_ms)
+    }
+
+    /// Milliseconds that a flush of this file takes.
+    pub(super) fn flush_delay(&self, path: &Path) -> u64 {
+        let is_segment = path.extension().is_some_and(|extension| extension == "log");
+        let more = if is_segment { up_to(&self.random, self.config.segment_flush_ms_max) } else { 0 };
+        self.delay(Kind::Flush) + more
     }
 
     fn concerns(&self, path: &Path) -> bool {
@@ -252,6 +262,33 @@ impl State {
             1 => Errno::QuotaExceeded.into(),
             _ => Errno::Io.into(),
         })
+    }
+
+    /// Flushes of all files begin that have something to be flushed.
+    pub(super) fn begin_whole_sync(&mut self) -> io::Result<Vec<(InodeId, u64)>> {
+        self.counts.whole_syncs += 1;
+        let mut flights = Vec::new();
+        for (path, inode) in self.tree.files() {
+            if self.tree.file(inode)?.is_unsettled() {
+                flights.push((inode, self.begin_flush(inode, &path)?));
+            }
+        }
+        Ok(flights)
+    }
+
+    /// And end. The error is that of any of them.
+    pub(super) fn end_whole_sync(&mut self, flights: &[(InodeId, u64)]) -> io::Result<()> {
+        let mut all_well = true;
+        for (inode, id) in flights {
+            // One that was unlinked and closed meanwhile needs no flush.
+            if let Ok(file) = self.tree.file_mut(*inode)
+                && !file.end_whole_sync(*id, &self.random)
+            {
+                self.counts.flush_errors += 1;
+                all_well = false;
+            }
+        }
+        if all_well { Ok(()) } else { Err(Errno::Io.into()) }
     }
 
     pub(super) fn end_sync(&mut self, inode: InodeId, before: u64, path: &Path) -> io::Result<()> {

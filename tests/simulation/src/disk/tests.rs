@@ -269,6 +269,40 @@ fn what_a_failed_flush_left_is_believed_by_the_next_one() {
     });
 }
 
+#[test]
+fn one_sync_flushes_all_files_and_its_failure_is_told_to_whoever_flushes_the_one_it_is_of() {
+    run(async {
+        let config = DiskConfig { whole_sync: true, ..DiskConfig::immediate() };
+        let disk = SimDisk::new(Random::from_seed(5), config);
+        let files = disk.attach();
+        let (a, b) =
+            (create_durably(&files, "a", &[1; 512]).await, create_durably(&files, "b", &[1; 512]).await);
+        let whole = files.whole_sync().await.unwrap().unwrap();
+        write(&a, 0, &[2; 512]).await;
+        write(&b, 0, &[2; 512]).await;
+        whole.sync().await.unwrap();
+        for path in ["a", "b"] {
+            assert_eq!(fates(&disk, path, SimDisk::power_loss), BTreeSet::from([Some(vec![2; 512])]));
+        }
+
+        write(&b, 0, &[3; 512]).await;
+        disk.set_faults(DiskFaults { flushes_that_fail: 1, ..DiskFaults::default() });
+        whole.sync().await.unwrap_err();
+        whole.sync().await.unwrap();
+        a.flush().await.unwrap();
+        b.flush().await.unwrap_err();
+        b.flush().await.unwrap();
+        assert!(
+            SimDisk::new(Random::from_seed(5), DiskConfig::immediate())
+                .attach()
+                .whole_sync()
+                .await
+                .unwrap()
+                .is_none()
+        );
+    });
+}
+
 /// Without a runtime of its own, which cannot be inside of another.
 fn run_nested(work: impl Future<Output = ()>) {
     futures_util::FutureExt::now_or_never(work).expect("nothing takes time on this disk");
@@ -402,6 +436,7 @@ enum Step {
     Flush(u8),
     Rename { from: u8, to: u8 },
     Remove(u8),
+    WholeSync,
     SyncDirectory,
     Kill,
     PowerLoss,
@@ -415,6 +450,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(name, position, len)| Step::Write { name, position, len }),
         1 => (name(), 0..3000_u16).prop_map(|(name, len)| Step::Truncate { name, len }),
         3 => name().prop_map(Step::Flush),
+        1 => Just(Step::WholeSync),
         2 => (name(), name()).prop_map(|(from, to)| Step::Rename { from, to }),
         1 => name().prop_map(Step::Remove),
         3 => Just(Step::SyncDirectory),
@@ -443,8 +479,13 @@ fn path(name: u8) -> String {
 }
 
 async fn follow(steps: Vec<Step>, seed: u64) {
-    let config =
-        DiskConfig { flush_ms_max: 2, delayed_per_mille: 200, operation_ms_max: 2, ..DiskConfig::default() };
+    let config = DiskConfig {
+        flush_ms_max: 2,
+        whole_sync: true,
+        delayed_per_mille: 200,
+        operation_ms_max: 2,
+        ..DiskConfig::default()
+    };
     let disk = SimDisk::new(Random::from_seed(seed), config);
     let mut files = disk.attach();
     let mut model = Model::default();
@@ -475,6 +516,10 @@ async fn follow(steps: Vec<Step>, seed: u64) {
                 file.truncate(len.into()).await.unwrap();
                 expected.bytes.resize(len.into(), 0);
                 expected.settled = false;
+            }
+            Step::WholeSync => {
+                files.whole_sync().await.unwrap().unwrap().sync().await.unwrap();
+                model.names.values_mut().for_each(|expected| expected.settled = true);
             }
             Step::Flush(name) => {
                 let Some(expected) = model.names.get_mut(&name) else { continue };
