@@ -46,14 +46,8 @@ have_kcat() {
         skip kcat "no kcat here, and apt-get cannot install it" || return 1
 }
 have_kafka_tools() {
-    command -v java >/dev/null || skip kafka-tools "no java here" || return 1
-    if [[ ! -d kafka/libs ]]; then
-        command -v mvn >/dev/null || skip kafka-tools "no mvn here" || return 1
-        mkdir -p kafka
-        cp "$here/kafka_tools_pom.xml" kafka/pom.xml
-        mvn -q -f kafka/pom.xml dependency:copy-dependencies -DoutputDirectory="$cache/kafka/libs" >"$work/mvn.log" 2>&1 ||
-            { rm -rf kafka/libs; skip kafka-tools "mvn: $(tail -1 "$work/mvn.log")"; } || return 1
-    fi
+    PEERS_CACHE=$cache "$here/apache_kafka.sh" libs >/dev/null 2>"$work/libs.log" ||
+        skip kafka-tools "$(tail -1 "$work/libs.log")" || return 1
 }
 
 # The command line of a client's script.

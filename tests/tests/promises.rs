@@ -19,3 +19,4 @@ mod starts_and_stops_are_clean;
 mod the_wire_may_break_anywhere;
 mod topic_names_follow_kafkas_rules;
 mod what_goes_in_comes_out;
+mod what_was_acknowledged_can_be_proven;

@@ -1,5 +1,5 @@
 //! The command line, in the order in which a run meets it: flags ([`args`]), one of the commands ([`publish`], [`read`],
-//! [`topic`]), and how it ends ([`exit`]).
+//! [`topic`], [`verify`]), and how it ends ([`exit`]).
 
 pub mod args;
 mod base64;
@@ -11,6 +11,7 @@ mod publish;
 mod read;
 mod signals;
 mod topic;
+mod verify;
 
 use std::io;
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ pub async fn run(args: Args) -> ExitCode {
             Command::Publish(args) => Box::pin(publish::run(*args, seams, signals)).await,
             Command::Read(args) => Box::pin(read::run(args, seams, signals)).await,
             Command::Topic(command) => Box::pin(topic::run(command, seams, signals)).await,
+            Command::Verify(args) => Box::pin(verify::run(args, seams, signals)).await,
         },
     };
     result.unwrap_or_else(|stop| stop.report())

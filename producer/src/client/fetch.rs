@@ -61,12 +61,21 @@ impl Client {
 impl Fetcher {
     /// Records from these offsets on: `(partition, offset)`.
     pub async fn fetch(&self, positions: &[(i32, i64)]) -> Result<Vec<Fetched>, ClientError> {
+        self.fetch_up_to(positions, PARTITION_BYTES_MAX).await
+    }
+
+    /// The same with at most so many bytes of one partition; a single larger batch comes all the same.
+    pub async fn fetch_up_to(
+        &self,
+        positions: &[(i32, i64)],
+        partition_bytes_max: i32,
+    ) -> Result<Vec<Fetched>, ClientError> {
         let partitions = positions
             .iter()
             .map(|(partition, offset)| FetchPartition {
                 partition: *partition,
                 fetch_offset: *offset,
-                partition_max_bytes: PARTITION_BYTES_MAX,
+                partition_max_bytes: partition_bytes_max,
                 ..FetchPartition::default()
             })
             .collect();

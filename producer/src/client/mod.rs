@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep};
 use crate::cli::args::ConnectionSettings;
 use crate::cli::exit::with_causes;
 
-pub use fetch::Fetched;
+pub use fetch::{Fetched, Fetcher};
 pub use offsets::When;
 pub use topics::{NewTopic, Setting};
 

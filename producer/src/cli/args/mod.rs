@@ -6,6 +6,7 @@ mod properties;
 mod publish;
 mod read;
 mod topic;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
@@ -14,6 +15,7 @@ pub use connection::{ConnectionFlags, ConnectionSettings};
 pub use publish::{InputFormat, PublishArgs, ReportBy, SummaryFormat};
 pub use read::{ReadArgs, ReadOutput, StartOffset};
 pub use topic::{CreateArgs, DeleteArgs, DescribeArgs, ListArgs, ListOutput, TopicCommand};
+pub use verify::VerifyArgs;
 
 /// Publishes to Kafka and says what became of every record; reads it back.
 ///
@@ -40,6 +42,8 @@ pub enum Command {
     /// List, create, describe and delete topics.
     #[command(subcommand)]
     Topic(TopicCommand),
+    /// Prove that what a report calls acknowledged is in the topic once, in order, byte for byte.
+    Verify(VerifyArgs),
 }
 
 #[cfg(test)]

@@ -86,9 +86,9 @@ impl<W: Write> Report<W> {
     /// A batch ended.
     pub fn ended(&mut self, ended: &Ended<'_>) -> io::Result<()> {
         match (ended.results, self.by) {
-            (Results::AllAcked(first), ReportBy::Batch) => self.batch(ended, first),
-            // A batch without one fate is told record by record.
-            (Results::AllAcked(_), ReportBy::Record) | (Results::Each, _) => {
+            (Results::AllAcked(first), ReportBy::Batch) if first.offset.is_some() => self.batch(ended, first),
+            // A batch without one fate or without a place is told record by record.
+            (Results::AllAcked(_) | Results::Each, _) => {
                 for (at, place) in (0..).zip(ended.places.iter()) {
                     if let Some(result) = ended.delivery.try_result_behind(at) {
                         let fingerprint = ended.fingerprints.get(at as usize);
