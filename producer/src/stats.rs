@@ -20,6 +20,8 @@ pub struct Stats {
     pub bytes_acked: u64,
     /// Bytes of those batches before compression.
     pub bytes_uncompressed: u64,
+    /// Produce requests that went to a connection.
+    pub requests: u64,
     /// Batches sent again.
     pub retries: u64,
     /// Connections opened after a first one to the same broker.
@@ -53,6 +55,7 @@ pub(crate) struct Totals {
     pub(crate) batches: Total,
     pub(crate) bytes: Total,
     pub(crate) bytes_uncompressed: Total,
+    pub(crate) requests: Total,
     pub(crate) retries: Total,
     pub(crate) reconnects: Total,
 }
@@ -81,6 +84,7 @@ impl Totals {
             batches_acked: self.batches.get(),
             bytes_acked: self.bytes.get(),
             bytes_uncompressed: self.bytes_uncompressed.get(),
+            requests: self.requests.get(),
             retries: self.retries.get(),
             reconnects: self.reconnects.get(),
             batch_size: batch_size as u64,

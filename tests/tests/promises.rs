@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod acknowledged_records_survive_kill_9;
+mod bench_measures_what_was_due;
 mod broken_batches_are_refused;
 mod crowds_are_bounded;
 mod damage_is_found_and_named;

@@ -1,8 +1,9 @@
 //! The command line, in the order in which a run meets it: flags ([`args`]), one of the commands ([`publish`], [`read`],
-//! [`topic`], [`verify`]), and how it ends ([`exit`]).
+//! [`topic`], [`verify`], [`bench`]), and how it ends ([`exit`]).
 
 pub mod args;
 mod base64;
+mod bench;
 mod digest;
 pub mod exit;
 mod human;
@@ -31,6 +32,7 @@ pub async fn run(args: Args) -> ExitCode {
             Command::Publish(args) => Box::pin(publish::run(*args, seams, signals)).await,
             Command::Read(args) => Box::pin(read::run(args, seams, signals)).await,
             Command::Topic(command) => Box::pin(topic::run(command, seams, signals)).await,
+            Command::Bench(args) => Box::pin(bench::run(*args, seams, signals)).await,
             Command::Verify(args) => Box::pin(verify::run(args, seams, signals)).await,
         },
     };

@@ -364,6 +364,7 @@ impl Sender {
                 self.unfilled_in_flight += usize::from(unfilled);
                 self.in_flight.push_back(InFlight { wait, answer: None, parts, sent, unfilled, has_retry });
                 self.shared.metrics.requests_in_flight.increment(1);
+                self.shared.totals.requests.add(1);
                 true
             }
             Err(trouble) => {

@@ -1,5 +1,6 @@
 //! The command line: each flag is also an environment variable, `GAPLESS_` and its name in capitals.
 
+mod bench;
 mod connection;
 mod producer;
 mod properties;
@@ -11,6 +12,7 @@ mod verify;
 use clap::{Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+pub use bench::BenchArgs;
 pub use connection::{ConnectionFlags, ConnectionSettings};
 pub use publish::{InputFormat, PublishArgs, ReportBy, SummaryFormat};
 pub use read::{ReadArgs, ReadOutput, StartOffset};
@@ -44,6 +46,8 @@ pub enum Command {
     Topic(TopicCommand),
     /// Prove that what a report calls acknowledged is in the topic once, in order, byte for byte.
     Verify(VerifyArgs),
+    /// Measure latency and throughput under a load of your choice.
+    Bench(Box<BenchArgs>),
 }
 
 #[cfg(test)]
