@@ -266,6 +266,16 @@ pub enum ResumeError {
         /// The one in force.
         current: u64,
     },
+    /// Another caller is settling it.
+    #[error(
+        "{topic}-{partition} is being settled by another caller; wait until it goes on or is halted anew"
+    )]
+    Settling {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition.
+        partition: PartitionId,
+    },
     /// The producer is closed.
     #[error("the producer is closed")]
     Closed,

@@ -216,15 +216,6 @@ pub struct Halt {
     pub first: FirstFailed,
 }
 
-/// How to go on after a [`Halt`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Resume {
-    /// Leave what failed as it is, and take new records under a new epoch. A record whose fate was unknown can still
-    /// appear, but only before the first record acknowledged after resuming.
-    Skip,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,13 +26,14 @@
 //! # The promise
 //! With the defaults (`acks` all, idempotence, at most five requests in flight), what was acknowledged is in the log exactly
 //! once, in order, without a gap. When a record fails, its partition halts: later records fail behind it and `send` gives
-//! them back, until the caller [resumes](Producer::resume) the partition, or chose [`OnFailure::Skip`] beforehand. Weaker settings
+//! them back, until the caller [resumes](Producer::resume) the partition, leaving what failed ([`Resume::Skip`]) or finding
+//! out first what became of it ([`Resume::Settle`]), or chose [`OnFailure::Skip`] beforehand. Weaker settings
 //! work and drop the promise: [`Config::weaknesses`] names them. Towards brokers that know topics only by name (all, up to Produce
 //! version 12), one short race remains: records on their way while a topic is deleted and created again may land in the new
 //! one.
 //!
 //! # How a record travels
-//! - `record`, `config`, `builder`, `producer`: what a caller holds; `fate`, `error`, `delivery`: what it is told.
+//! - `record`, `config`, `builder`, `producer`: what a caller holds; `fate`, `error`, `delivery`, `resume`: what it is told.
 //! - `topic`, `partitioner`: which partition; `accumulator`, `memory`: into the open batch, within the buffer's budget.
 //! - `sender`: one task a broker; `linger` says when a request leaves, `partition` which batch may be in it and what an answer
 //!   means. Both are pure.
@@ -52,6 +53,7 @@ mod partition;
 mod partitioner;
 mod producer;
 mod record;
+pub mod resume;
 mod sender;
 mod shared;
 mod stats;
@@ -69,8 +71,9 @@ pub use delivery::Delivery;
 pub use error::{
     BuildError, FlushError, IdentityError, Rejection, ResumeError, SendError, TopicError, Unreachable,
 };
-pub use fate::{Acked, Cause, DeliveryError, Failure, Halt, PartitionName, Resume};
+pub use fate::{Acked, Cause, DeliveryError, Failure, Halt, PartitionName};
 pub use gapless_common::records::{Compression, HeaderRef};
 pub use producer::{Permit, Producer, Topic};
 pub use record::{Record, RecordView};
+pub use resume::{Resume, Settled, SettledBatch, SettledFate, Unsettled};
 pub use stats::Stats;

@@ -5,12 +5,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
+/// One part in so many of the buffer is what halts may keep for a settle. Kept bytes are free only when a caller resumes; one
+/// who waits for memory cannot, so what is left must always suffice for whoever waits.
+const KEPT_SHARE: usize = 2;
+
 /// The bytes that all unresolved records of a producer may take together.
 pub(crate) struct Memory {
     limit: usize,
     // Fair: a permit goes to the first who waits, before it is free for anyone else.
     free: Semaphore,
     waiting: AtomicUsize,
+    /// Bytes that halts keep, of those charged; and the most they may.
+    kept: AtomicUsize,
+    kept_max: usize,
 }
 
 /// Bytes that were charged and not yet put to use; what is left of it goes back.
@@ -20,10 +27,16 @@ pub(crate) struct Grant<'a> {
 }
 
 impl Memory {
-    /// `limit` in bytes.
-    pub(crate) fn new(limit: usize) -> Self {
+    /// `limit` in bytes; `charge_max` is the most that anyone waits for.
+    pub(crate) fn new(limit: usize, charge_max: usize) -> Self {
         let limit = limit.min(Semaphore::MAX_PERMITS);
-        Self { limit, free: Semaphore::new(limit), waiting: AtomicUsize::new(0) }
+        Self {
+            limit,
+            free: Semaphore::new(limit),
+            waiting: AtomicUsize::new(0),
+            kept: AtomicUsize::new(0),
+            kept_max: (limit / KEPT_SHARE).min(limit.saturating_sub(charge_max)),
+        }
     }
 
     pub(crate) const fn limit(&self) -> usize {
@@ -73,6 +86,17 @@ impl Memory {
     /// Gives back what was charged.
     pub(crate) fn release(&self, bytes: usize) {
         self.free.add_permits(bytes);
+    }
+
+    /// Counts `bytes`, which stay charged, among those that halts keep; false if there is no room for them.
+    pub(crate) fn try_keep(&self, bytes: usize) -> bool {
+        let more = |kept: usize| kept.checked_add(bytes).filter(|kept| *kept <= self.kept_max);
+        self.kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Takes back [`Memory::try_keep`].
+    pub(crate) fn unkeep(&self, bytes: usize) {
+        self.kept.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Nobody waits any more.
@@ -145,7 +169,7 @@ mod tests {
 
     #[test]
     fn who_waits_first_is_served_first_and_nobody_passes() {
-        let memory = Memory::new(100);
+        let memory = Memory::new(100, 50);
         assert!(memory.try_charge(90));
         let mut large = Box::pin(memory.charge(50, || ()));
         let mut small = Box::pin(memory.charge(5, || ()));
@@ -164,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_grant_is_used_first_and_its_rest_goes_back() {
-        let memory = Memory::new(100);
+        let memory = Memory::new(100, 50);
         let mut grant = match poll(Box::pin(memory.charge(30, || ())).as_mut()) {
             Poll::Ready(Some(grant)) => grant,
             _ => panic!("free"),
@@ -179,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_wait_that_is_given_up_leaves_nothing_behind() {
-        let memory = Memory::new(10);
+        let memory = Memory::new(10, 5);
         assert!(memory.try_charge(10));
         let mut woken = false;
         {
@@ -193,8 +217,19 @@ mod tests {
     }
 
     #[test]
+    fn halts_keep_half_at_most_and_leave_room_for_whoever_waits() {
+        for (limit, charge_max, kept_max) in [(100, 10, 50), (100, 80, 20), (100, 100, 0)] {
+            let memory = Memory::new(limit, charge_max);
+            assert!(memory.try_keep(kept_max));
+            assert!(!memory.try_keep(1), "{limit} {charge_max}");
+            memory.unkeep(kept_max);
+            assert!(kept_max == 0 || memory.try_keep(1));
+        }
+    }
+
+    #[test]
     fn closing_ends_every_wait() {
-        let memory = Memory::new(10);
+        let memory = Memory::new(10, 5);
         assert!(memory.try_charge(10));
         let mut waiting = Box::pin(memory.charge(4, || ()));
         assert!(poll(waiting.as_mut()).is_pending());

@@ -9,12 +9,13 @@ use gapless_common::types::PartitionId;
 
 use crate::accumulator::Partition;
 use crate::builder::Builder;
-use crate::config::Config;
+use crate::config::{Config, DURATION_MAX};
 use crate::delivery::Delivery;
 use crate::error::{BuildError, FlushError, Rejection, ResumeError, SendError, Unreachable};
-use crate::fate::{Cause, Halt, Resume};
+use crate::fate::{Cause, Halt};
 use crate::memory::Grant;
 use crate::record::{Record, RecordView};
+use crate::resume::{Resume, Settled};
 use crate::shared::Shared;
 use crate::stats::Stats;
 use crate::topic::{Leave, Step, TopicState};
@@ -159,27 +160,32 @@ impl Producer {
         result
     }
 
-    /// Lets a halted partition go on. `generation` is that of the [`Halt`] that the caller has seen.
+    /// Lets a halted partition go on. `generation` is that of the [`Halt`] that the caller has seen. With [`Resume::Skip`] it goes
+    /// on at once; with [`Resume::Settle`] this first waits for what the brokers say, and what is returned may hold another
+    /// halt. Dropped before, that stops, and the partition stays halted as it was; what was found out is told by the next
+    /// settle.
     ///
     /// # Errors
-    /// It is not halted, or by now in another generation.
+    /// It is not halted, or by now in another generation; someone else settles it; the producer is closed.
     pub async fn resume(
         &self,
         topic: &str,
         partition: i32,
         generation: u64,
         how: Resume,
-    ) -> Result<(), ResumeError> {
-        let Resume::Skip = how;
+    ) -> Result<Settled, ResumeError> {
         let shared = self.shared();
         let topic = shared.topic(topic);
         let number = u32::try_from(partition).ok();
-        match number.and_then(|number| topic.known_partition(number)) {
-            Some(found) => found.resume(generation, shared),
-            None => Err(ResumeError::NotHalted {
+        let Some(found) = number.and_then(|number| topic.known_partition(number)) else {
+            return Err(ResumeError::NotHalted {
                 topic: Arc::clone(&topic.name),
                 partition: PartitionId(partition),
-            }),
+            });
+        };
+        match how {
+            Resume::Skip => found.skip(generation, shared),
+            Resume::Settle(within) => found.settle(generation, within.min(DURATION_MAX), shared).await,
         }
     }
 

@@ -28,7 +28,7 @@ use crate::topic::TopicState;
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) seams: Seams,
-    pub(crate) memory: Memory,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) metrics: ProducerMetrics,
     pub(crate) totals: Totals,
     /// What the metadata task is to find out.
@@ -69,7 +69,7 @@ impl Shared {
     pub(crate) fn new(config: Config, seams: Seams) -> Arc<Self> {
         let nowhere = Link::new(None);
         Arc::new(Self {
-            memory: Memory::new(config.buffer_memory),
+            memory: Arc::new(Memory::new(config.buffer_memory, config.batch_size)),
             metrics: ProducerMetrics::new(config.buffer_memory),
             totals: Totals::default(),
             wants: Wants::default(),

@@ -12,7 +12,7 @@ pub struct Stats {
     pub records_acked: u64,
     /// Records that are not in the log and will not get there.
     pub records_not_written: u64,
-    /// Records of which that is not known.
+    /// Records of which that is not known; those of which a settle found it out are counted with their fates.
     pub records_unknown: u64,
     /// Batches acknowledged.
     pub batches_acked: u64,
@@ -67,6 +67,11 @@ pub(crate) struct Total(AtomicU64);
 impl Total {
     pub(crate) fn add(&self, amount: u64) {
         self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// What was added turned out to be something else.
+    pub(crate) fn take_back(&self, amount: u64) {
+        self.0.fetch_sub(amount, Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {

@@ -22,22 +22,60 @@ pub(crate) struct Filling {
 /// A batch in the hands of the sender.
 pub(crate) struct Outgoing {
     closed: ClosedBatch,
-    resolver: Resolver,
-    charged: usize,
+    /// `None`: its records have their fate already, and it is sent again to find out more.
+    resolver: Option<Resolver>,
+    charge: Charge,
     admitted: Instant,
+}
+
+/// Memory charged for a batch; dropping it gives it back.
+struct Charge {
+    memory: Arc<Memory>,
+    bytes: usize,
+    /// Counted among what halts keep.
+    kept: bool,
+}
+
+impl Charge {
+    /// A charge for so many of its bytes.
+    fn split_off(&mut self, bytes: usize) -> Self {
+        self.bytes -= bytes;
+        Self { memory: Arc::clone(&self.memory), bytes, kept: self.kept }
+    }
+
+    fn keep(&mut self) -> Option<Self> {
+        if !self.memory.try_keep(self.bytes) {
+            return None;
+        }
+        let mut kept = self.split_off(self.bytes);
+        kept.kept = true;
+        Some(kept)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if self.kept {
+            self.memory.unkeep(self.bytes);
+        }
+        self.memory.release(self.bytes);
+    }
 }
 
 impl Filling {
     /// Compresses the batch, outside every lock that callers take, and gives back the memory this spares.
-    pub(crate) fn close(self, compression: Compression, level: Option<i32>, memory: &Memory) -> Outgoing {
+    pub(crate) fn close(
+        self,
+        compression: Compression,
+        level: Option<i32>,
+        memory: &Arc<Memory>,
+    ) -> Outgoing {
         let closed = self.batch.close(compression, level);
-        let mut charged = self.charged;
+        let mut charge = Charge { memory: Arc::clone(memory), bytes: self.charged, kept: false };
         if closed.size() < closed.uncompressed_size() {
-            let spared = charged.saturating_sub(closed.size());
-            memory.release(spared);
-            charged -= spared;
+            drop(charge.split_off(self.charged.saturating_sub(closed.size())));
         }
-        Outgoing { closed, resolver: Resolver::new(self.cell), charged, admitted: self.admitted }
+        Outgoing { closed, resolver: Some(Resolver::new(self.cell)), charge, admitted: self.admitted }
     }
 
     /// It was never handed to the sender: it ends here.
@@ -53,9 +91,9 @@ impl Outgoing {
     }
 
     /// Tells its records their fate and gives back their memory.
-    pub(crate) fn end(self, fate: Fate, memory: &Memory) -> Option<Waiters> {
-        memory.release(self.charged);
-        self.resolver.resolve(fate)
+    pub(crate) fn end(self, fate: Fate) -> Option<Waiters> {
+        drop(self.charge);
+        self.resolver?.resolve(fate)
     }
 }
 
@@ -80,16 +118,26 @@ impl Batch for Outgoing {
             }
             Some(Stamp { identity, first }) => self.closed.stamp(identity.id, identity.epoch, first),
         }
-        self.resolver.sent = true;
+        if let Some(resolver) = &mut self.resolver {
+            resolver.sent = true;
+        }
     }
 
-    fn split(self) -> Result<[Self; 2], Self> {
+    fn split(mut self) -> Result<[Self; 2], Self> {
         let Ok([first, second]) = <[ClosedBatch; 2]>::try_from(self.closed.split()) else { return Err(self) };
-        let [one, other] = self.resolver.split(first.record_count());
-        let half = self.charged / 2;
+        let [one, other] = match self.resolver.take() {
+            Some(resolver) => resolver.split(first.record_count()).map(Some),
+            None => [None, None],
+        };
+        let half = self.charge.split_off(self.charge.bytes / 2);
         Ok([
-            Self { closed: first, resolver: one, charged: half, admitted: self.admitted },
-            Self { closed: second, resolver: other, charged: self.charged - half, admitted: self.admitted },
+            Self { closed: first, resolver: one, charge: half, admitted: self.admitted },
+            Self { closed: second, resolver: other, charge: self.charge, admitted: self.admitted },
         ])
+    }
+
+    fn keep(&mut self) -> Option<Self> {
+        let charge = self.charge.keep()?;
+        Some(Self { closed: self.closed.clone(), resolver: None, charge, admitted: self.admitted })
     }
 }

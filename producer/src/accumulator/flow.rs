@@ -7,11 +7,12 @@ use bytes::Bytes;
 use gapless_common::types::TopicId;
 use tokio::time::Instant;
 
+use super::resume::Woken;
 use super::{Entry, Filling, Front, Gate, Outgoing, Partition, Place};
-use crate::delivery::{Fate, Waiters};
-use crate::error::ResumeError;
+use crate::delivery::Fate;
 use crate::fate::{Cause, Halt};
 use crate::partition::{Answer, Batch as _, ConnectionId, Effects, Machine, Next, Ticket};
+use crate::resume::SettledFate;
 use crate::sender::Link;
 use crate::shared::Shared;
 
@@ -139,7 +140,7 @@ impl Partition {
         self.list_if_waiting(&machine, Instant::now());
     }
 
-    fn list_if_waiting(self: &Arc<Self>, machine: &Machine<Outgoing>, now: Instant) {
+    pub(super) fn list_if_waiting(self: &Arc<Self>, machine: &Machine<Outgoing>, now: Instant) {
         let mut front = self.front();
         if !matches!(front.listing.place, Place::Blocked | Place::Idle) {
             return;
@@ -158,7 +159,7 @@ impl Partition {
         answer: Answer,
         shared: &Shared,
     ) -> Option<Instant> {
-        let mut woken = Vec::new();
+        let mut woken = Woken::default();
         let mut machine = self.back();
         let mut effects = Effects::default();
         let moment = shared.moment();
@@ -170,7 +171,7 @@ impl Partition {
 
     /// Judges deadlines; when to look again. `trouble` is what stands in the way of the connection.
     pub(crate) fn tick(self: &Arc<Self>, trouble: Option<&Arc<str>>, shared: &Shared) -> Option<Instant> {
-        let mut woken = Vec::new();
+        let mut woken = Woken::default();
         let mut machine = self.back();
         let moment = shared.moment();
         let timeout = shared.config.delivery_timeout;
@@ -225,29 +226,11 @@ impl Partition {
 
     /// Metadata names the topic's id.
     pub(crate) fn topic_seen(self: &Arc<Self>, id: TopicId, shared: &Shared) {
-        let mut woken = Vec::new();
+        let mut woken = Woken::default();
         let mut machine = self.back();
         let mut effects = Effects::default();
         machine.topic_seen(id, shared.moment(), &mut effects);
         self.apply(effects, shared, &mut woken);
-    }
-
-    /// Lets a halted partition go on.
-    pub(crate) fn resume(self: &Arc<Self>, generation: u64, shared: &Shared) -> Result<(), ResumeError> {
-        let mut machine = self.back();
-        let (topic, partition) = (Arc::clone(&self.name.topic), self.name.partition);
-        if shared.is_closing() {
-            return Err(ResumeError::Closed);
-        }
-        machine.resume(generation).map_err(|current| match current {
-            None => ResumeError::NotHalted { topic, partition },
-            Some(current) => ResumeError::OtherGeneration { topic, partition, named: generation, current },
-        })?;
-        self.front().gate = Gate::Open;
-        shared.metrics.partitions_halted.decrement(1);
-        shared.progressed();
-        self.list_if_waiting(&machine, Instant::now());
-        Ok(())
     }
 
     /// Takes no more records.
@@ -260,11 +243,12 @@ impl Partition {
 
     /// Ends all that has no fate yet.
     pub(crate) fn close(&self, cause: &Arc<Cause>, shared: &Shared) {
-        let mut woken = Vec::new();
+        let mut woken = Woken::default();
         let mut machine = self.back();
         let mut effects = Effects::default();
         machine.close(cause, &mut effects);
         self.apply(effects, shared, &mut woken);
+        woken.in_vain = self.asked().take();
         let mut front = self.front();
         if matches!(std::mem::replace(&mut front.gate, Gate::Closed), Gate::Halted(_)) {
             shared.metrics.partitions_halted.decrement(1);
@@ -274,8 +258,8 @@ impl Partition {
 
     /// Carries out what the machine decided. Called under the back lock, so that deliveries resolve in the order of admission;
     /// who waits for them goes to `woken`, which is dropped after the lock is released.
-    fn apply(&self, effects: Effects<Outgoing>, shared: &Shared, woken: &mut Vec<Waiters>) {
-        let Effects { resolved, halted, refresh_metadata, retries } = effects;
+    pub(super) fn apply(&self, effects: Effects<Outgoing>, shared: &Shared, woken: &mut Woken) {
+        let Effects { resolved, halted, refresh_metadata, retries, found, settled } = effects;
         for reason in retries {
             shared.metrics.retried(reason);
             shared.totals.retries.add(1);
@@ -283,12 +267,12 @@ impl Partition {
         if refresh_metadata {
             shared.refresh_metadata();
         }
-        let progress = !resolved.is_empty() || halted.is_some();
+        let progress = !resolved.is_empty() || halted.is_some() || !found.is_empty() || settled.is_some();
         let mut records = 0;
         for (batch, fate) in resolved {
             records += u64::from(batch.records());
             count(&batch, &fate, shared);
-            woken.extend(batch.end(fate, &shared.memory));
+            woken.waiters.extend(batch.end(fate));
         }
         self.resolved.fetch_add(records, Ordering::Release);
         if let Some((generation, first)) = halted {
@@ -298,6 +282,12 @@ impl Partition {
             let mut front = self.front();
             front.gate = Gate::Halted(halt);
             self.fail_front(front, &Arc::new(Cause::Behind(first)), shared, woken);
+        }
+        for (batch, fate) in found {
+            recount(&batch, &fate, shared);
+        }
+        if let Some(settlement) = settled {
+            self.settled(settlement, shared, woken);
         }
         if progress {
             shared.metrics.buffer_bytes.set(shared.memory.used() as f64);
@@ -311,7 +301,7 @@ impl Partition {
         mut front: MutexGuard<'_, Front>,
         cause: &Arc<Cause>,
         shared: &Shared,
-        woken: &mut Vec<Waiters>,
+        woken: &mut Woken,
     ) {
         let mut fillings = std::mem::take(&mut front.sealed);
         fillings.extend(front.open.take());
@@ -320,7 +310,7 @@ impl Partition {
         let mut records = 0;
         for filling in fillings {
             records += u64::from(filling.batch.record_count());
-            woken.extend(filling.end(Fate::NotWritten(Arc::clone(cause)), &shared.memory));
+            woken.waiters.extend(filling.end(Fate::NotWritten(Arc::clone(cause)), &shared.memory));
         }
         if records > 0 {
             shared.metrics.failed(true, cause, records);
@@ -340,15 +330,7 @@ fn count(batch: &Outgoing, fate: &Fate, shared: &Shared) {
     let (metrics, totals) = (&shared.metrics, &shared.totals);
     let records = u64::from(batch.records());
     match fate {
-        Fate::Acked { .. } => {
-            metrics.records_acked.increment(records);
-            metrics.delivery_duration.record(Instant::now().duration_since(batch.admitted()));
-            metrics.last_ack.set(shared.seams.wall_clock.now_ms() as f64 / 1000.0);
-            totals.acked.add(records);
-            totals.batches.add(1);
-            totals.bytes.add(batch.closed().size() as u64);
-            totals.bytes_uncompressed.add(batch.closed().uncompressed_size() as u64);
-        }
+        Fate::Acked { .. } => count_acked(batch, shared),
         Fate::NotWritten(cause) => {
             metrics.failed(true, cause, records);
             totals.not_written.add(records);
@@ -358,4 +340,27 @@ fn count(batch: &Outgoing, fate: &Fate, shared: &Shared) {
             totals.unknown.add(records);
         }
     }
+}
+
+fn count_acked(batch: &Outgoing, shared: &Shared) {
+    let (metrics, totals) = (&shared.metrics, &shared.totals);
+    let records = u64::from(batch.records());
+    metrics.records_acked.increment(records);
+    metrics.delivery_duration.record(Instant::now().duration_since(batch.admitted()));
+    metrics.last_ack.set(shared.seams.wall_clock.now_ms() as f64 / 1000.0);
+    totals.acked.add(records);
+    totals.batches.add(1);
+    totals.bytes.add(batch.closed().size() as u64);
+    totals.bytes_uncompressed.add(batch.closed().uncompressed_size() as u64);
+}
+
+/// A settle found out what became of records that were counted as unknown.
+fn recount(batch: &Outgoing, fate: &SettledFate, shared: &Shared) {
+    let records = u64::from(batch.records());
+    match fate {
+        SettledFate::Acked { .. } => count_acked(batch, shared),
+        SettledFate::NotWritten => shared.totals.not_written.add(records),
+        SettledFate::Unknown(_) => return,
+    }
+    shared.totals.unknown.take_back(records);
 }

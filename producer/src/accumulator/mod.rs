@@ -5,11 +5,13 @@
 //! lock, which guards the state machine, and the front lock within it for moments.
 //!
 //! - `mod.rs`: the front: admission; `flow.rs`: the back: picking batches, taking answers, ending;
+//! - `resume.rs`: how a halted partition goes on;
 //! - `batch.rs`: a batch from filling to fate; `listing.rs`: whether a partition stands in a sender's queue.
 
 mod batch;
 mod flow;
 mod listing;
+mod resume;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,6 +42,8 @@ pub(crate) struct Partition {
     /// Records that have their fate; changed under the back lock.
     resolved: AtomicU64,
     is_led: AtomicBool,
+    /// Who waits for a settle; changed under the back lock.
+    asked: Mutex<Option<resume::Asked>>,
 }
 
 struct Front {
@@ -110,6 +114,7 @@ impl Partition {
             back: Mutex::new(Machine::new(rules)),
             resolved: AtomicU64::new(0),
             is_led: AtomicBool::new(false),
+            asked: Mutex::default(),
         });
         link.join(Arc::clone(&partition));
         partition

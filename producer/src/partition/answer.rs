@@ -166,7 +166,9 @@ impl<B: Batch> Machine<B> {
             ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID
                 if self.rules.idempotent =>
             {
-                if oldest {
+                if oldest && self.proves_absence(at, code) {
+                    self.found_absent(at, effects);
+                } else if oldest {
                     self.diverged(code, refusal.log_start, moment, effects);
                 } else {
                     // An older one must be sent first; nothing else is wrong.
@@ -213,7 +215,7 @@ impl<B: Batch> Machine<B> {
             (LastAcked::Somewhere, _) => (false, None),
         };
         let cause = Cause::LogDiverged { code, last_acked, log_start };
-        if by_retention {
+        if by_retention && !self.is_settling() {
             self.bump_pending = Some(Arc::new(cause));
             self.not_before = Some(moment.now + self.backoff.next_delay(moment.random_bits));
             self.rewind(Retry::OutOfOrder, effects);
@@ -240,6 +242,7 @@ impl<B: Batch> Machine<B> {
                         lost_attempts: 0,
                         flight: None,
                         settled: None,
+                        behind_hole: false,
                     },
                 );
                 return self.refused_for_good(oldest, refusal, moment, effects);
@@ -256,6 +259,7 @@ impl<B: Batch> Machine<B> {
                 lost_attempts: 0,
                 flight: None,
                 settled: None,
+                behind_hole: false,
             };
             self.queue.insert(at, half);
             first = first.map(|sequence| sequence.plus(records));

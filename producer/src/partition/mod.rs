@@ -8,7 +8,8 @@
 //! | `Rewind`: sends nothing | everything in flight answered or lost | `Probe`, oldest first |
 //! | any | the oldest batch refused for good or past its deadline, fenced, topic id changed, log diverged | `Draining` |
 //! | `Draining`: sends nothing, for at most one request timeout | all answered, or time up | `Halted`; or, if the caller skips failures, `Probe` in a new epoch |
-//! | `Halted` | resume | `Probe` in a new epoch |
+//! | `Halted` | resume, leaving what failed | `Probe` in a new epoch |
+//! | `Halted` | resume, settling first: what is unknown is sent again as it was, from `Probe` on | all acknowledged: `Probe` in a new epoch; else `Halted` |
 //! | any | close | `Closed` |
 //!
 //! `Probe` exists because Apache Kafka up to 4.4 lets a partition without a record begin at any sequence (KAFKA-15591): with
@@ -18,10 +19,11 @@
 //! that nothing goes out until what is in flight on the old one is decided.
 //!
 //! - `mod.rs`: what is known of a partition, and sending; `answer.rs`: what an answer means; `ending.rs`: deadlines,
-//!   draining, halts, close.
+//!   draining, halts, close; `settle.rs`: what a halt left unknown, and sending it again.
 
 mod answer;
 mod ending;
+mod settle;
 #[cfg(test)]
 mod tests;
 
@@ -36,8 +38,11 @@ use tokio::time::Instant;
 use crate::config::OnFailure;
 use crate::delivery::Fate;
 use crate::fate::{Cause, FirstFailed};
+use crate::resume::SettledFate;
+use settle::Doubts;
 
 pub(crate) use answer::{Answer, Refusal, Retry};
+pub(crate) use settle::{CannotResume, Settlement};
 
 /// What the machine must know of a batch. Its bytes are none of its business.
 pub(crate) trait Batch: Sized {
@@ -56,6 +61,10 @@ pub(crate) trait Batch: Sized {
 
     /// Two halves, in order, or the batch back if it holds a single record.
     fn split(self) -> Result<[Self; 2], Self>;
+
+    /// The same bytes once more, for a settle, before this one ends as unknown; nobody waits for what becomes of them. `None`
+    /// if there is no room to keep them.
+    fn keep(&mut self) -> Option<Self>;
 }
 
 /// Who sends, as brokers know it.
@@ -132,11 +141,22 @@ pub(crate) struct Effects<B> {
     pub(crate) refresh_metadata: bool,
     /// Batches that have to be sent again, by reason.
     pub(crate) retries: Vec<Retry>,
+    /// What a settle found out, in the order of admission.
+    pub(crate) found: Vec<(B, SettledFate)>,
+    /// A settle is over.
+    pub(crate) settled: Option<Settlement>,
 }
 
 impl<B> Default for Effects<B> {
     fn default() -> Self {
-        Self { resolved: Vec::new(), halted: None, refresh_metadata: false, retries: Vec::new() }
+        Self {
+            resolved: Vec::new(),
+            halted: None,
+            refresh_metadata: false,
+            retries: Vec::new(),
+            found: Vec::new(),
+            settled: None,
+        }
     }
 }
 
@@ -169,6 +189,9 @@ struct Entry<B> {
     flight: Option<Ticket>,
     /// It is written, and waits for older ones to have their fate.
     settled: Option<Receipt>,
+    /// An earlier batch of its epoch is certainly not in the log, and never will be: a broker that knows the epoch cannot take
+    /// this one either.
+    behind_hole: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -202,6 +225,8 @@ pub(crate) struct Machine<B> {
     topic_id: TopicId,
     /// Counts halts (and skipped failures).
     generation: u64,
+    /// What the halt left unknown.
+    doubts: Doubts<B>,
     backoff: Backoff,
     not_before: Option<Instant>,
     /// What `Rewind` ends with, instead of plain `Probe`: a new epoch, since the broker lost our state to retention. If that
@@ -227,6 +252,7 @@ impl<B: Batch> Machine<B> {
             last_acked: LastAcked::Nothing,
             topic_id: TopicId::ZERO,
             generation: 0,
+            doubts: Doubts::default(),
             backoff,
             not_before: None,
             bump_pending: None,
@@ -267,6 +293,10 @@ impl<B: Batch> Machine<B> {
         if let Some(not_before) = self.not_before.filter(|at| *at > now) {
             return Next::NotBefore(not_before);
         }
+        if self.is_settling() {
+            // Stamped long ago; and nothing new goes out before it is known what became of the old.
+            return if self.next_to_send().is_some() { Next::Held } else { Next::Nothing };
+        }
         if self.rules.idempotent && self.identity.is_none() {
             return Next::Identity { other_than: self.given_up };
         }
@@ -299,6 +329,7 @@ impl<B: Batch> Machine<B> {
             lost_attempts: 0,
             flight: None,
             settled: None,
+            behind_hole: false,
         });
     }
 

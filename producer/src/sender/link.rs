@@ -22,7 +22,7 @@ pub(crate) struct Link {
 #[derive(Default)]
 struct Members {
     list: Vec<Arc<Partition>>,
-    /// Someone joined: deadlines may be closer than the task knows.
+    /// Deadlines may be closer than the task knows: someone joined, or settles.
     changed: bool,
 }
 
@@ -81,6 +81,12 @@ impl Link {
         members.list.push(partition);
         members.changed = true;
         drop(members);
+        self.ring();
+    }
+
+    /// A deadline may be closer than the task knows.
+    pub(crate) fn recheck(&self) {
+        self.members().changed = true;
         self.ring();
     }
 

@@ -5,6 +5,7 @@ mod failures;
 mod flow;
 mod random;
 mod reaching;
+mod settle;
 
 use std::time::Duration;
 

@@ -1,12 +1,14 @@
 //! Seeded disorder: every answer may be lost, late or refused, connections are cut, and yet what was acknowledged stands in
 //! the log once, in order.
 
+use std::sync::Arc;
+
 use gapless_common::error_code::ErrorCode;
 use gapless_common::seam::Random;
 
 use super::*;
 use crate::fake::Plan;
-use crate::{OnFailure, RecordView};
+use crate::{Acked, Halt, OnFailure, RecordView, Resume, SettledFate};
 
 fn plan(random: &Random) -> Plan {
     match random.below(24) {
@@ -23,10 +25,49 @@ fn plan(random: &Random) -> Plan {
     }
 }
 
+/// What was sent to a partition, and what is known of it.
+#[derive(Default)]
+struct Sent {
+    records: Vec<(String, Delivery)>,
+    /// What settles found out, by position.
+    found: std::collections::BTreeMap<usize, SettledFate>,
+    /// Records before this one are no concern of the next settle.
+    resumed_at: usize,
+}
+
+impl Sent {
+    /// Settles the halt, and skips what that leaves.
+    async fn resume(&mut self, producer: &Producer, halt: &Halt, settles: bool, within: Duration) {
+        let partition = halt.partition.partition.0;
+        let mut generation = halt.generation;
+        if settles {
+            let told = |at: &usize| match self.found.get(at) {
+                Some(SettledFate::Unknown(_)) | None => {
+                    matches!(self.records[*at].1.try_result(), Some(Err(DeliveryError::Unknown(_))))
+                }
+                Some(_) => false,
+            };
+            let unknown: Vec<usize> = (self.resumed_at..self.records.len()).filter(told).collect();
+            let settled = producer.resume("t", partition, generation, Resume::Settle(within)).await.unwrap();
+            let found: Vec<SettledFate> = settled.records().collect();
+            assert_eq!(found.len(), unknown.len(), "{settled}");
+            self.found.extend(unknown.into_iter().zip(found));
+            let Some(again) = settled.halt else {
+                self.resumed_at = self.records.len();
+                return;
+            };
+            generation = again.generation;
+        }
+        producer.resume("t", partition, generation, Resume::Skip).await.unwrap();
+        self.resumed_at = self.records.len();
+    }
+}
+
 async fn disorder(seed: u64) {
     let random = Random::from_seed(seed);
     let fake = Fake::new(3);
     let skip = random.below(2) == 0;
+    let settles = random.below(3) > 0;
     let producer = Producer::builder()
         .bootstrap_servers("fake:1")
         .seams(fake.seams(seed))
@@ -40,18 +81,16 @@ async fn disorder(seed: u64) {
         .unwrap();
     fake.plan((0..200).map(|_| plan(&random)));
     let topic = producer.topic("t");
-    let mut deliveries: Vec<Vec<(String, Delivery)>> = vec![vec![], vec![], vec![]];
+    let mut sent: Vec<Sent> = (0..3).map(|_| Sent::default()).collect();
     for number in 0..2000u64 {
         let partition = usize::try_from(random.below(3)).unwrap();
         let value = format!("{number}:{}", "x".repeat(usize::try_from(random.below(100)).unwrap()));
         let view = RecordView::new().value(value.as_bytes()).partition(i32::try_from(partition).unwrap());
         match topic.send(view).await {
-            Ok(delivery) => deliveries[partition].push((value, delivery)),
+            Ok(delivery) => sent[partition].records.push((value, delivery)),
             Err(crate::Rejection::Halted(halt)) => {
-                producer
-                    .resume("t", halt.partition.partition.0, halt.generation, crate::Resume::Skip)
-                    .await
-                    .unwrap();
+                let within = Duration::from_millis(random.below(20_000));
+                sent[partition].resume(&producer, &halt, settles, within).await;
             }
             Err(other) => panic!("seed {seed}: {other}"),
         }
@@ -62,12 +101,26 @@ async fn disorder(seed: u64) {
         }
     }
     let _ = producer.flush(60 * SECOND).await;
-    for (partition, deliveries) in deliveries.into_iter().enumerate() {
+    for halt in producer.halts() {
+        let partition = usize::try_from(halt.partition.partition.0).unwrap();
+        sent[partition].resume(&producer, &halt, settles, 20 * SECOND).await;
+    }
+    for (partition, sent) in sent.into_iter().enumerate() {
         let log = fake.log("t", partition);
         let mut last = None;
-        for (value, delivery) in deliveries {
+        for (at, (value, delivery)) in sent.records.into_iter().enumerate() {
             let places: Vec<usize> = (0..log.len()).filter(|at| log[*at] == value).collect();
-            match delivery.await {
+            let told = match (delivery.await, sent.found.get(&at)) {
+                (Err(error), Some(SettledFate::Acked { base, .. })) => {
+                    let partition = Arc::clone(&error.failure().partition);
+                    Ok(Acked { partition, offset: *base, timestamp_ms: 0 })
+                }
+                (Err(error), Some(SettledFate::NotWritten)) => {
+                    Err(DeliveryError::NotWritten(error.failure().clone()))
+                }
+                (told, _) => told,
+            };
+            match told {
                 Ok(ack) => {
                     assert_eq!(
                         places.len(),

@@ -52,6 +52,10 @@ pub enum Entry {
     },
     /// The caller went on behind what had failed.
     Resumed,
+    /// The caller tried to find out what had become of what failed.
+    Settling,
+    /// It found out that everything in doubt is in the log, and went on.
+    Settled,
 }
 
 /// Who was promised what.
@@ -133,6 +137,58 @@ impl Ledger {
     /// The caller resumed the partition.
     pub fn resumed(&self, place: Place, producer: u32) {
         self.books().streams.entry(Stream { place, producer }).or_default().push(Entry::Resumed);
+    }
+
+    /// The records of a halted partition of which the caller knows that nobody knows. `None` while some have not been told
+    /// anything.
+    #[must_use]
+    pub fn in_doubt(&self, place: &Place, producer: u32) -> Option<Vec<Line>> {
+        let stream = Stream { place: place.clone(), producer };
+        let books = self.books();
+        let entries = books.streams.get(&stream).map_or(&[][..], Vec::as_slice);
+        let went_on = |entry: &Entry| matches!(entry, Entry::Resumed | Entry::Settled);
+        let since = entries.iter().rposition(went_on).map_or(0, |at| at + 1);
+        let mut lines = Vec::new();
+        for (index, entry) in entries.iter().enumerate().skip(since) {
+            match entry {
+                Entry::Record { told: Told::Nothing, .. } => return None,
+                Entry::Record { told: Told::Unknown, .. } => {
+                    lines.push(Line { stream: stream.clone(), index });
+                }
+                _ => {}
+            }
+        }
+        Some(lines)
+    }
+
+    /// The caller settles a halted partition. The line is for [`Ledger::settled`]: nothing is admitted before the settle is over,
+    /// and something may be before the caller hears of it.
+    pub fn settling(&self, place: &Place, producer: u32) -> Line {
+        let stream = Stream { place: place.clone(), producer };
+        let mut books = self.books();
+        let entries = books.streams.entry(stream.clone()).or_default();
+        entries.push(Entry::Settling);
+        Line { index: entries.len() - 1, stream }
+    }
+
+    /// The settle found out that everything in doubt is in the log.
+    pub fn settled(&self, settling: &Line) {
+        let mut books = self.books();
+        let entry =
+            books.streams.get_mut(&settling.stream).and_then(|entries| entries.get_mut(settling.index));
+        if let Some(entry) = entry {
+            *entry = Entry::Settled;
+        }
+    }
+
+    /// What a settle found out of a record in doubt.
+    pub fn found(&self, line: &Line, what: Told) {
+        let mut books = self.books();
+        books.acked += u64::from(matches!(what, Told::Acked(_)));
+        let entry = books.streams.get_mut(&line.stream).and_then(|entries| entries.get_mut(line.index));
+        if let Some(Entry::Record { told, .. }) = entry {
+            *told = what;
+        }
     }
 
     /// A consumer saw a record, which has to stay where it is.

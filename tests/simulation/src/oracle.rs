@@ -147,9 +147,13 @@ impl Judge<'_> {
         // The first record of this epoch that is not in the log, or was not acknowledged.
         let (mut absent, mut failed) = (None::<Name>, None::<Name>);
         for entry in entries {
-            let Entry::Record { name, admitted, told } = entry else {
-                (absent, failed) = (None, None);
-                continue;
+            let (name, admitted, told) = match entry {
+                Entry::Record { name, admitted, told } => (name, admitted, told),
+                Entry::Settling => continue,
+                Entry::Resumed | Entry::Settled => {
+                    (absent, failed) = (None, None);
+                    continue;
+                }
             };
             if self.leave.made_anew.is_some_and(|since| *admitted < since) {
                 continue;

@@ -119,6 +119,8 @@ pub struct ProducerPlan {
     pub records: u32,
     /// It goes on by itself behind what failed.
     pub skips: bool,
+    /// Else it first tries for so long to find out what became of what is in doubt.
+    pub settles: Option<Duration>,
     /// Tasks that send at once.
     pub tasks: u32,
     /// The most records that go out without a pause.
@@ -383,6 +385,8 @@ fn draw_producer(random: &Random, right_at_ms: u64) -> ProducerPlan {
             5
         },
         compression: codec.unwrap_or(Compression::None),
+        // Every other one, for some part of its own patience.
+        settles: (records % 2 == 0).then(|| delivery_timeout / (1 + records % 8)),
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
 use gapless_common::seam::Seams;
 use gapless_producer::{
     Cause, DeliveryError, FlushError, Halt, Linger, OnFailure, Producer, Record, Rejection, Resume,
+    SettledFate, Unsettled,
 };
 use tokio::time::sleep;
 
@@ -247,20 +248,72 @@ impl OneLife {
     }
 
     async fn resume(&self, halt: &Halt) {
-        let Halt { partition, generation, .. } = halt;
-        let resumed =
-            self.producer.resume(&partition.topic, partition.partition.0, *generation, Resume::Skip).await;
-        if resumed.is_err() {
-            // Another task of ours was faster.
-            return;
-        }
-        tracing::debug!("producer {} resumes: {halt}", self.number);
-        let places = &self.sender.common.places;
+        let (partition, mut generation) = (&halt.partition, halt.generation);
+        let common = &self.sender.common;
         let named =
             |place: &&Place| place.topic == &*partition.topic && place.partition == partition.partition.0;
-        if let Some(place) = places.iter().find(named) {
-            self.sender.common.ledger.resumed(place.clone(), self.number);
+        let Some(place) = common.places.iter().find(named) else { return };
+        tracing::debug!("producer {} resumes: {halt}", self.number);
+        if let Some(within) = self.sender.plan.settles {
+            match self.settle(place, generation, within).await {
+                Some(again) => generation = again,
+                None => return,
+            }
         }
+        let resumed = self.producer.resume(place.topic, place.partition, generation, Resume::Skip).await;
+        // An error says that another task of ours was faster.
+        if resumed.is_ok() {
+            common.ledger.resumed(place.clone(), self.number);
+        }
+    }
+
+    /// Finds out what became of what is in doubt; the generation in which the partition is halted still, if that is to be skipped.
+    async fn settle(&self, place: &Place, generation: u64, within: Duration) -> Option<u64> {
+        let common = &self.sender.common;
+        let ledger = &common.ledger;
+        let in_doubt = loop {
+            // All deliveries have their fates; not everyone who waits for one has run.
+            match ledger.in_doubt(place, self.number) {
+                Some(lines) => break lines,
+                None => sleep(Duration::from_millis(1)).await,
+            }
+        };
+        let settling = ledger.settling(place, self.number);
+        let how = Resume::Settle(within);
+        let settled = match self.producer.resume(place.topic, place.partition, generation, how).await {
+            Ok(settled) => settled,
+            Err(_) => {
+                // Another task of ours is at it, or was.
+                sleep(PAUSE).await;
+                return None;
+            }
+        };
+        tracing::debug!("producer {} settles {settled}", self.number);
+        let found: Vec<SettledFate> = settled.records().collect();
+        if found.len() != in_doubt.len() {
+            ledger.fault(format!("{} records were in doubt, and the settle tells {settled}", in_doubt.len()));
+        }
+        for (line, fate) in in_doubt.iter().zip(found) {
+            if let SettledFate::Unknown(Unsettled::Stopped(cause)) = &fate
+                && let Cause::LogDiverged { .. } = **cause
+                && common.never_diverges
+                && place.topic != SHORT_LIVED
+            {
+                ledger.fault(format!("{place}: {cause}"));
+            }
+            ledger.found(
+                line,
+                match fate {
+                    SettledFate::Acked { base, .. } => Told::Acked(base.map(|base| base.0)),
+                    SettledFate::NotWritten => Told::NotWritten,
+                    _ => Told::Unknown,
+                },
+            );
+        }
+        if settled.halt.is_none() {
+            ledger.settled(&settling);
+        }
+        settled.halt.map(|halt| halt.generation)
     }
 
     async fn flush(&self) {

@@ -73,8 +73,10 @@ pub struct Counts {
     pub untold: u64,
     /// Records that consumers saw.
     pub seen: u64,
-    /// How often a caller resumed.
+    /// How often a caller resumed, leaving what had failed; and how often after finding out that all in doubt was written.
     pub resumed: u64,
+    /// See `resumed`.
+    pub settled: u64,
     /// Starts of the broker.
     pub starts: u64,
     /// Times that each kind of fault struck.
@@ -95,6 +97,7 @@ impl Counts {
         self.untold += other.untold;
         self.seen += other.seen;
         self.resumed += other.resumed;
+        self.settled += other.settled;
         self.starts += other.starts;
         for (kind, times) in &other.kinds {
             *self.kinds.entry(*kind).or_default() += times;
@@ -116,6 +119,8 @@ impl Counts {
         for entry in books.streams.values().flatten() {
             match entry {
                 Entry::Resumed => self.resumed += 1,
+                Entry::Settled => self.settled += 1,
+                Entry::Settling => {}
                 Entry::Record { told, .. } => {
                     self.admitted += 1;
                     match told {

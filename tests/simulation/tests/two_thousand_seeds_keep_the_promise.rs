@@ -14,5 +14,6 @@ fn two_thousand_seeds_keep_the_promise() {
     // A world in which nothing happens keeps every promise.
     assert!(counts.acked > 300 * SEEDS && counts.not_written > 0 && counts.unknown > 0, "{counts:?}");
     assert!(counts.disk.whole_syncs > SEEDS / 20, "{counts:?}");
+    assert!(counts.resumed > 0 && counts.settled > 0, "{counts:?}");
     assert!(counts.disk.sectors_lost > 0 && counts.disk.flush_errors > 0 && counts.disk.names_lost > 0);
 }

@@ -1,6 +1,9 @@
-//! The machine against a table of single steps (`table`), and against a model broker under random faults (`promise`).
+//! The machine against a table of single steps (`table`, `settle`, on a `bench`), and against a model broker under random faults
+//! (`promise`).
 
+mod bench;
 mod promise;
+mod settle;
 mod table;
 
 use std::time::Duration;
@@ -16,6 +19,8 @@ pub(super) struct Numbers {
     pub(super) records: Vec<u32>,
     pub(super) admitted: Instant,
     pub(super) stamp: Option<Stamp>,
+    /// There is no room to keep it.
+    pub(super) bulky: bool,
 }
 
 impl Batch for Numbers {
@@ -42,6 +47,10 @@ impl Batch for Numbers {
         let second = self.records.split_off(self.records.len() / 2);
         let second = Self { records: second, ..self.clone() };
         Ok([self, second])
+    }
+
+    fn keep(&mut self) -> Option<Self> {
+        (!self.bulky).then(|| self.clone())
     }
 }
 

@@ -9,6 +9,7 @@ use gapless_common::types::Offset;
 use proptest::prelude::*;
 
 use super::*;
+use crate::resume::SettledFate;
 
 /// One step of a world that goes wrong.
 #[derive(Debug, Clone)]
@@ -33,6 +34,10 @@ enum Step {
     Pass(u16),
     /// The caller resumes, if the partition is halted.
     Resume,
+    /// The caller settles for so many milliseconds, if the partition is halted.
+    Settle(u16),
+    /// The caller waits no longer for a settle.
+    StopSettling,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -49,7 +54,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Forget),
         4 => (1..200u16).prop_map(Step::Pass),
         1 => (1000..3000u16).prop_map(Step::Pass),
-        2 => Just(Step::Resume),
+        1 => Just(Step::Resume),
+        3 => (1..3000u16).prop_map(Step::Settle),
+        1 => Just(Step::StopSettling),
     ]
 }
 
@@ -127,6 +134,10 @@ struct World {
     next_id: i64,
     fates: Vec<(u32, Fate)>,
     halted: Option<u64>,
+    /// It is being settled.
+    settling: bool,
+    /// What cannot be kept: every batch with a record whose number this divides.
+    bulky_every: u32,
     /// Of each record, the number of resumes before its admission.
     stretch: Vec<u32>,
     resumes: u32,
@@ -146,6 +157,8 @@ impl World {
             next_id: 1,
             fates: vec![],
             halted: None,
+            settling: false,
+            bulky_every: 17,
             stretch: vec![],
             resumes: 0,
         }
@@ -168,6 +181,9 @@ impl World {
                 self.fates.push((record, own));
             }
         }
+        if let Some(settlement) = effects.settled {
+            self.settled(settlement);
+        }
         if let Some((generation, first)) = effects.halted {
             self.halted = Some(generation);
             // What was never handed to the machine fails behind the first.
@@ -180,6 +196,37 @@ impl World {
         }
     }
 
+    /// What was found out replaces what was told: of the records of which that was unknown, in order.
+    fn settled(&mut self, settlement: Settlement) {
+        let found = settlement
+            .batches
+            .iter()
+            .flat_map(|batch| (0..i64::from(batch.records)).map(|at| (at, &batch.fate)));
+        let stretch = self.resumes;
+        let told = self.fates.iter_mut().filter(|(record, fate)| {
+            self.stretch[*record as usize] == stretch && matches!(fate, Fate::Unknown(_))
+        });
+        let (mut found, mut told) = (found, told);
+        loop {
+            match (found.next(), told.next()) {
+                (None, None) => break,
+                (Some((at, fate)), Some((_, told))) => match fate {
+                    SettledFate::Acked { base, .. } => {
+                        *told = Fate::Acked { base: base.map(|base| base.plus(at)), append_time_ms: None };
+                    }
+                    SettledFate::NotWritten => *told = Fate::NotWritten(Arc::new(Cause::Closed)),
+                    SettledFate::Unknown(_) => {}
+                },
+                _ => panic!("the settle tells of other records than were unknown"),
+            }
+        }
+        self.settling = false;
+        self.halted = settlement.halted.map(|(generation, _)| generation);
+        if self.halted.is_none() {
+            self.resumes += 1;
+        }
+    }
+
     fn step(&mut self, step: &Step) {
         match step {
             Step::Admit(records) => {
@@ -189,8 +236,9 @@ impl World {
                 let first = self.next_record;
                 self.next_record += records;
                 self.stretch.extend((0..*records).map(|_| self.resumes));
-                let records = (first..self.next_record).collect();
-                self.waiting.push_back(Numbers { records, admitted: self.now, stamp: None });
+                let records: Vec<u32> = (first..self.next_record).collect();
+                let bulky = records.iter().any(|record| record % self.bulky_every == 0);
+                self.waiting.push_back(Numbers { records, admitted: self.now, stamp: None, bulky });
             }
             Step::Send(most) => (0..*most).for_each(|_| self.send()),
             Step::Serve => self.serve(self.connection, |broker, batch| answer(broker.append(batch))),
@@ -241,9 +289,27 @@ impl World {
                 self.event(|machine, moment, effects| machine.tick(moment, None, effects));
             }
             Step::Resume => {
-                if let Some(generation) = self.halted.take() {
-                    self.machine.resume(generation).unwrap();
+                if !self.settling
+                    && let Some(generation) = self.halted.take()
+                {
+                    self.machine.skip(generation).unwrap();
                     self.resumes += 1;
+                }
+            }
+            Step::Settle(ms) => {
+                if !self.settling
+                    && let Some(generation) = self.halted
+                {
+                    self.settling = true;
+                    let within = Duration::from_millis(u64::from(*ms));
+                    self.event(|machine, moment, effects| {
+                        machine.settle(generation, within, moment, effects).unwrap();
+                    });
+                }
+            }
+            Step::StopSettling => {
+                if let Some(generation) = self.halted.filter(|_| std::mem::take(&mut self.settling)) {
+                    self.machine.stop_settling(generation);
                 }
             }
         }

@@ -2,145 +2,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gapless_common::error_code::ErrorCode;
-use gapless_common::types::{Offset, Sequence, TopicId};
+use gapless_common::types::Sequence;
 
+use super::bench::{A, B, BACKOFF, Bench};
 use super::*;
 use crate::fate::Cause;
-
-const A: ConnectionId = ConnectionId(1);
-const B: ConnectionId = ConnectionId(2);
-
-/// A machine, a clock, and what came out so far.
-struct Bench {
-    machine: Machine<Numbers>,
-    start: Instant,
-    now: Instant,
-    next_record: u32,
-    fates: Vec<(Vec<u32>, String)>,
-    halted: Option<(u64, FirstFailed)>,
-    refresh: bool,
-    retries: Vec<Retry>,
-}
-
-impl Bench {
-    fn new(rules: Rules) -> Self {
-        let mut machine = Machine::new(rules);
-        machine.identify(identity(7, 0));
-        let now = Instant::now();
-        Self {
-            machine,
-            start: now,
-            now,
-            next_record: 0,
-            fates: vec![],
-            halted: None,
-            refresh: false,
-            retries: vec![],
-        }
-    }
-
-    fn halting() -> Self {
-        Self::new(rules(OnFailure::Halt))
-    }
-
-    /// A machine that has had one batch of one record acknowledged at offset 100, and flows.
-    fn flowing() -> Self {
-        let mut bench = Self::halting();
-        let ticket = bench.send_new(A, 1);
-        bench.ack(ticket, 100);
-        bench.fates.clear();
-        bench
-    }
-
-    fn next(&self, connection: ConnectionId) -> Next {
-        self.machine.next(connection, self.now)
-    }
-
-    /// Admits a batch of so many records now, without sending it.
-    fn push(&mut self, records: u32) {
-        let first = self.next_record;
-        self.next_record += records;
-        self.machine.push(Numbers {
-            records: (first..first + records).collect(),
-            admitted: self.now,
-            stamp: None,
-        });
-    }
-
-    fn send_new(&mut self, connection: ConnectionId, records: u32) -> Ticket {
-        assert_eq!(self.next(connection), Next::New);
-        self.push(records);
-        self.send(connection).0
-    }
-
-    /// Sends what the machine holds; the ticket, the epoch and first sequence, and how many records.
-    fn send(&mut self, connection: ConnectionId) -> (Ticket, (i16, i32), u32) {
-        let sending = self.machine.send(connection).unwrap();
-        let stamp = sending.batch.stamp.unwrap();
-        (sending.ticket, (stamp.identity.epoch.0, stamp.first.get()), sending.batch.records())
-    }
-
-    fn resend(&mut self, connection: ConnectionId) -> (Ticket, (i16, i32), u32) {
-        assert_eq!(self.next(connection), Next::Held);
-        self.send(connection)
-    }
-
-    fn event(&mut self, event: impl FnOnce(&mut Machine<Numbers>, Moment, &mut Effects<Numbers>)) {
-        let mut effects = Effects::default();
-        event(&mut self.machine, Moment { now: self.now, random_bits: 200 }, &mut effects);
-        for (batch, fate) in effects.resolved {
-            let fate = match fate {
-                Fate::Acked { base, .. } => format!("acked {}", base.map_or(-1, |base| base.0)),
-                Fate::NotWritten(cause) => format!("not written: {}", cause.label()),
-                Fate::Unknown(cause) => format!("unknown: {}", cause.label()),
-            };
-            self.fates.push((batch.records, fate));
-        }
-        self.halted = effects.halted.or(self.halted.take());
-        self.refresh |= effects.refresh_metadata;
-        self.retries.extend(effects.retries);
-    }
-
-    fn answer(&mut self, ticket: Ticket, answer: Answer) {
-        self.event(|machine, moment, effects| machine.answer(ticket, answer, moment, effects));
-    }
-
-    fn ack(&mut self, ticket: Ticket, base: i64) {
-        self.answer(ticket, Answer::Acked { base: Some(Offset(base)), append_time_ms: None });
-    }
-
-    fn refuse(&mut self, ticket: Ticket, code: ErrorCode) {
-        self.refuse_at(ticket, code, None);
-    }
-
-    fn refuse_at(&mut self, ticket: Ticket, code: ErrorCode, log_start: Option<i64>) {
-        let refusal = Refusal { code, message: None, log_start: log_start.map(Offset) };
-        self.answer(ticket, Answer::Refused(refusal));
-    }
-
-    fn lose(&mut self, ticket: Ticket) {
-        self.answer(ticket, Answer::Lost("the peer closed the connection".into()));
-    }
-
-    fn pass(&mut self, time: Duration) {
-        self.now += time;
-        self.event(|machine, moment, effects| machine.tick(moment, None, effects));
-    }
-
-    fn topic(&mut self, id: u8) {
-        self.event(|machine, moment, effects| machine.topic_seen(TopicId([id; 16]), moment, effects));
-    }
-
-    fn fates(&self) -> Vec<&str> {
-        self.fates.iter().map(|(_, fate)| fate.as_str()).collect()
-    }
-
-    fn generation(&self) -> Option<u64> {
-        self.halted.as_ref().map(|(generation, _)| *generation)
-    }
-}
-
-const BACKOFF: Duration = Duration::from_millis(60);
 
 #[test]
 fn probe_has_one_batch_in_flight_and_an_ack_lets_five_flow() {
@@ -245,9 +111,9 @@ fn the_oldest_refused_for_good_halts_and_the_rest_fails_behind_it() {
     assert_eq!(bench.generation(), Some(1));
     assert_eq!(bench.next(A), Next::Nothing, "Halted");
 
-    assert_eq!(bench.machine.resume(2), Err(Some(1)), "another generation");
-    assert_eq!(bench.machine.resume(1), Ok(()));
-    assert_eq!(bench.machine.resume(1), Err(None), "not halted any more");
+    assert_eq!(bench.machine.skip(2), Err(CannotResume::Generation(1)), "another generation");
+    assert_eq!(bench.machine.skip(1), Ok(()));
+    assert_eq!(bench.machine.skip(1), Err(CannotResume::NotHalted), "not halted any more");
     bench.push(1);
     let (probe, sequence, _) = bench.send(A);
     assert_eq!(sequence, (1, 0), "a new epoch begins at 0");
@@ -402,7 +268,7 @@ fn fenced_halts_and_goes_on_with_another_id() {
         let first = bench.send_new(A, 1);
         bench.refuse(first, code);
         assert_eq!(bench.fates(), ["not written: fenced"]);
-        bench.machine.resume(1).unwrap();
+        bench.machine.skip(1).unwrap();
         assert_eq!(bench.next(A), Next::Identity { other_than: Some(ProducerId(7)) });
         bench.machine.identify(identity(7, 0));
         assert!(matches!(bench.next(A), Next::Identity { .. }), "the same id is no help");
@@ -420,7 +286,7 @@ fn the_last_epoch_is_followed_by_another_id() {
         let (ticket, (epoch, _), _) = bench.send(A);
         assert_eq!(i64::from(epoch), i64::from(i16::MAX) - 2 + i64::try_from(generation).unwrap());
         bench.refuse(ticket, ErrorCode::INVALID_RECORD);
-        bench.machine.resume(generation).unwrap();
+        bench.machine.skip(generation).unwrap();
     }
     assert_eq!(bench.next(A), Next::Identity { other_than: Some(ProducerId(7)) });
 }
@@ -503,21 +369,52 @@ fn a_topic_created_again_halts_what_was_written_to_the_old_one() {
 }
 
 #[test]
-fn who_skips_failures_goes_on_with_what_was_never_sent() {
+fn who_skips_failures_goes_on_with_what_was_never_written() {
+    let mut bench = Bench::new(rules(OnFailure::Skip));
+    let probe = bench.send_new(A, 1);
+    bench.ack(probe, 100);
+    let first = bench.send_new(A, 1);
+    let second = bench.send_new(A, 2);
+    bench.push(1);
+    bench.refuse(first, ErrorCode::INVALID_RECORD);
+    bench.refuse(second, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_eq!(bench.fates(), ["acked 100", "not written: refused"]);
+    assert_eq!(bench.generation(), None);
+    let (probe, sequence, _) = bench.resend(A);
+    assert_eq!(sequence, (1, 0), "refused behind the failed one, and goes on in the new epoch");
+    bench.ack(probe, 101);
+    let (last, sequence, _) = bench.resend(A);
+    assert_eq!(sequence, (1, 2));
+    bench.ack(last, 103);
+    assert_eq!(bench.fates()[2..], ["acked 101", "acked 103"]);
+}
+
+#[test]
+fn who_skips_failures_leaves_what_stands_before_something_unknown() {
+    let mut bench = Bench::new(rules(OnFailure::Skip));
+    let probe = bench.send_new(A, 1);
+    bench.ack(probe, 100);
+    let tickets: Vec<Ticket> = (0..4).map(|_| bench.send_new(A, 1)).collect();
+    bench.refuse(tickets[0], ErrorCode::INVALID_RECORD);
+    bench.refuse(tickets[1], ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    bench.lose(tickets[2]);
+    bench.refuse(tickets[3], ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_eq!(bench.fates()[1..], ["not written: refused", "not written: behind", "unknown: behind"]);
+    let (_, sequence, _) = bench.resend(A);
+    assert_eq!(sequence, (1, 0));
+}
+
+#[test]
+fn who_skips_failures_hears_of_a_log_that_diverged_once() {
     let mut bench = Bench::new(rules(OnFailure::Skip));
     let probe = bench.send_new(A, 1);
     bench.ack(probe, 100);
     let first = bench.send_new(A, 1);
     let second = bench.send_new(A, 1);
-    bench.push(1);
-    bench.refuse(first, ErrorCode::INVALID_RECORD);
+    bench.refuse(first, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
     bench.refuse(second, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
-    assert_eq!(bench.fates(), ["acked 100", "not written: refused", "not written: behind"]);
-    assert_eq!(bench.generation(), None);
-    let (probe, sequence, _) = bench.resend(A);
-    assert_eq!(sequence, (1, 0));
-    bench.ack(probe, 101);
-    assert_eq!(bench.fates().last(), Some(&"acked 101"));
+    assert_eq!(bench.fates()[1..], ["not written: log_diverged"]);
+    assert_eq!(bench.resend(A).1, (1, 0));
 }
 
 #[test]
@@ -532,7 +429,7 @@ fn close_tells_the_sent_from_the_unsent() {
     assert_eq!(bench.next(A), Next::Nothing);
     bench.ack(unanswered, 101);
     assert_eq!(bench.fates.len(), 3);
-    assert_eq!(bench.machine.resume(0), Err(None));
+    assert_eq!(bench.machine.skip(0), Err(CannotResume::NotHalted));
 }
 
 #[test]
