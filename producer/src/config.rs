@@ -108,25 +108,36 @@ pub enum Partitioner {
     /// By the key's CRC-32, as librdkafka's default `consistent_random` does; a record without a key, or with an empty
     /// one, as above.
     ConsistentRandom,
+    /// One partition after the other, whatever the key, as Java's `RoundRobinPartitioner`. Batches fill more slowly.
+    RoundRobin,
+    /// Not at all: a record that names no partition is refused.
+    Explicit,
 }
 
 impl Partitioner {
-    /// Reads the names that Java (`default`) and librdkafka use.
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Murmur2, Self::ConsistentRandom, Self::RoundRobin, Self::Explicit];
+
+    /// Reads the names that Java (`default`) and librdkafka use; `round_robin` and `explicit` are our own.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "murmur2" | "murmur2_random" | "default" => Some(Self::Murmur2),
             "consistent_random" => Some(Self::ConsistentRandom),
+            "round_robin" => Some(Self::RoundRobin),
+            "explicit" => Some(Self::Explicit),
             _ => None,
         }
     }
 
-    /// librdkafka's name.
+    /// librdkafka's name, where it has one.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Murmur2 => "murmur2_random",
             Self::ConsistentRandom => "consistent_random",
+            Self::RoundRobin => "round_robin",
+            Self::Explicit => "explicit",
         }
     }
 }
@@ -436,7 +447,7 @@ mod tests {
             assert_eq!(Acks::parse(acks.name()), Some(acks));
         }
         assert_eq!((Acks::parse("-1"), Acks::parse("2")), (Some(Acks::All), None));
-        for partitioner in [Partitioner::Murmur2, Partitioner::ConsistentRandom] {
+        for partitioner in Partitioner::ALL {
             assert_eq!(Partitioner::parse(partitioner.name()), Some(partitioner));
         }
     }

@@ -154,6 +154,14 @@ pub enum Rejection {
         /// How many there are, numbered from 0.
         count: u32,
     },
+    /// The record names no partition, and the partitioner is [`Explicit`](crate::Partitioner::Explicit).
+    #[error(
+        "a record for topic {topic} names no partition: name one, or choose another partitioner than explicit"
+    )]
+    NoPartitionNamed {
+        /// The topic.
+        topic: Arc<str>,
+    },
     /// The topic cannot be used.
     #[error(transparent)]
     Topic(#[from] TopicError),

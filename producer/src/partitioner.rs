@@ -13,6 +13,10 @@ pub(crate) enum Choice {
     Partition(u32),
     /// To the one that records without a key go to for now.
     Sticky,
+    /// To the one whose turn it is.
+    NextInTurn,
+    /// Nowhere: it had to name one.
+    Nowhere,
 }
 
 impl Partitioner {
@@ -20,6 +24,8 @@ impl Partitioner {
     pub(crate) fn choose(self, key: Option<&[u8]>, count: u32) -> Choice {
         let count = count.max(1);
         match (self, key) {
+            (Self::RoundRobin, _) => Choice::NextInTurn,
+            (Self::Explicit, _) => Choice::Nowhere,
             (_, None) => Choice::Sticky,
             (Self::ConsistentRandom, Some([])) => Choice::Sticky,
             (Self::Murmur2, Some(key)) => Choice::Partition((murmur2(key) & 0x7fff_ffff) % count),
@@ -51,6 +57,18 @@ fn murmur2(data: &[u8]) -> u32 {
     hash ^= hash >> 13;
     hash = hash.wrapping_mul(M);
     hash ^ (hash >> 15)
+}
+
+/// Whose turn it is among the partitions of a topic. Attempts count, not admissions: a record that waits for room may find
+/// that its turn has passed, and then the next partition's has come.
+#[derive(Debug, Default)]
+pub(crate) struct Turns(AtomicU32);
+
+impl Turns {
+    /// The partition whose turn it is among `count` (at least one); then the next one's has come.
+    pub(crate) fn take(&self, count: u32) -> u32 {
+        self.0.fetch_add(1, Ordering::Relaxed) % count.max(1)
+    }
 }
 
 /// The partition in favour of a topic. It changes when so many bytes have gone to it (KIP-794): by bytes, and not by
@@ -116,6 +134,19 @@ mod tests {
         // The check value of CRC-32 (IEEE): crc32("123456789") = 0xcbf43926.
         assert_eq!(librdkafka.choose(Some(b"123456789"), 10), Choice::Partition(0xcbf4_3926 % 10));
         assert_eq!(librdkafka.choose(Some(b""), 7), Choice::Sticky);
+        for key in [None, Some(&b"foobar"[..])] {
+            assert_eq!(Partitioner::RoundRobin.choose(key, 7), Choice::NextInTurn);
+            assert_eq!(Partitioner::Explicit.choose(key, 7), Choice::Nowhere);
+        }
+    }
+
+    #[test]
+    fn turns_go_around_and_follow_a_topic_that_grows() {
+        let turns = Turns::default();
+        let taken: Vec<u32> = (0..7).map(|_| turns.take(3)).collect();
+        assert_eq!(taken, [0, 1, 2, 0, 1, 2, 0]);
+        assert!((0..5).map(|_| turns.take(5)).any(|number| number == 4));
+        assert_eq!(Turns::default().take(0), 0);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::accumulator::{Admission, Partition, Terms};
 use crate::delivery::Delivery;
 use crate::error::{Rejection, TopicError};
 use crate::memory::Grant;
-use crate::partitioner::{Choice, Sticky};
+use crate::partitioner::{Choice, Sticky, Turns};
 use crate::record::RecordView;
 use crate::shared::Shared;
 
@@ -22,6 +22,7 @@ pub(crate) struct TopicState {
     /// Partitions there are now: 0 while none is known.
     count: AtomicU32,
     sticky: Sticky,
+    turns: Turns,
     answer: Mutex<Asked>,
     changed: Notify,
 }
@@ -64,6 +65,7 @@ impl TopicState {
             partitions: PartitionList::default(),
             count: AtomicU32::new(0),
             sticky: Sticky::default(),
+            turns: Turns::default(),
             answer: Mutex::default(),
             changed: Notify::new(),
         })
@@ -176,6 +178,10 @@ impl TopicState {
             None => match shared.config.partitioner.choose(view.key, count) {
                 Choice::Partition(number) => (number, false),
                 Choice::Sticky => (self.sticky.current(count), true),
+                Choice::NextInTurn => (self.turns.take(count), false),
+                Choice::Nowhere => {
+                    return Step::Rejected(Rejection::NoPartitionNamed { topic: Arc::clone(&self.name) });
+                }
             },
         };
         let Some(partition) = self.partitions.get(number) else { return Step::NeedsTopic };

@@ -6,7 +6,7 @@ use gapless_common::error_code::ErrorCode;
 
 use super::*;
 use crate::fake::{Plan, Topic};
-use crate::{Acks, Compression, Linger, RecordView};
+use crate::{Acks, Compression, Linger, Partitioner, RecordView, Rejection};
 
 #[tokio::test(start_paused = true)]
 async fn a_lone_record_goes_out_at_once_and_comes_back_with_its_place() {
@@ -99,6 +99,26 @@ async fn keys_stay_together_and_records_without_one_spread_by_bytes() {
     }
     producer.flush(SECOND).await.unwrap();
     assert!(counts.iter().all(|count| *count > 40), "{counts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_take_turns_or_must_name_their_partition() {
+    let fake = Fake::new(3);
+    let turns = builder(&fake).partitioner(Partitioner::RoundRobin).build().await.unwrap();
+    turns.topic("t").partition_count().await.unwrap();
+    let mut chosen = Vec::new();
+    for number in 0..6 {
+        let record = if number % 2 == 0 { record(number) } else { record(number).key("k") };
+        chosen.push(turns.send(record).await.unwrap().partition().partition.0);
+    }
+    assert_eq!(chosen, [0, 1, 2, 0, 1, 2]);
+    let explicit = builder(&fake).partitioner(Partitioner::Explicit).build().await.unwrap();
+    let refused = explicit.send(record(0).key("k")).await.unwrap_err();
+    assert!(matches!(refused.reason, Rejection::NoPartitionNamed { .. }), "{refused}");
+    let delivery = explicit.send(record(0).partition(2)).await.unwrap();
+    assert_eq!(delivery.partition().partition.0, 2);
+    turns.flush(SECOND).await.unwrap();
+    explicit.flush(SECOND).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

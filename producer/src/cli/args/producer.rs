@@ -55,7 +55,8 @@ pub struct ProducerFlags {
     )]
     compression_level: Option<i32>,
 
-    /// How keys choose partitions: murmur2_random (as Java) or consistent_random (as librdkafka) [default: murmur2_random]
+    /// How records get a partition: by key as Java (murmur2_random) or librdkafka (consistent_random), in turn (round_robin), or
+    /// only by --partition (explicit) [default: murmur2_random]
     #[arg(long, env = "GAPLESS_PARTITIONER", value_name = "NAME", value_parser = parse_partitioner, help_heading = "Batching")]
     partitioner: Option<Partitioner>,
 
@@ -145,7 +146,8 @@ fn parse_compression(text: &str) -> Result<Compression, String> {
 }
 
 fn parse_partitioner(text: &str) -> Result<Partitioner, String> {
-    Partitioner::parse(text).ok_or_else(|| "expected murmur2_random or consistent_random".to_owned())
+    Partitioner::parse(text)
+        .ok_or_else(|| "expected murmur2_random, consistent_random, round_robin or explicit".to_owned())
 }
 
 #[cfg(test)]
