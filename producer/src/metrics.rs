@@ -2,7 +2,12 @@
 //!
 //! Handles are looked up once. Every label set is registered at zero, since what was never touched is not exported. All are
 //! updated per batch, request or second, never per record. The catalogue is `grafana/README.md`.
+//!
+//! Producers of one process share all series: what they count adds up, and so do amounts; of ages the highest stands.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use gapless_common::protocol::ApiKey;
@@ -63,19 +68,26 @@ pub(crate) struct ProducerMetrics {
     pub(crate) batch_records: Histogram,
     pub(crate) batch_wait: Histogram,
     pub(crate) requests_in_flight: Gauge,
-    pub(crate) buffer_bytes: Gauge,
+    pub(crate) buffer_bytes: Share,
+    /// Held for as long as the buffer is.
+    _buffer_limit: Share,
     retries: [Counter; Retry::ALL.len()],
     pub(crate) reconnects: Counter,
     pub(crate) partitions_halted: Gauge,
-    pub(crate) oldest_unacked: Gauge,
+    pub(crate) oldest_unacked: Age,
     pub(crate) last_ack: Gauge,
 }
 
 impl ProducerMetrics {
     /// Describes and registers all, with whatever recorder is installed.
     pub(crate) fn new(buffer_limit: usize) -> Self {
+        Self::beside(buffer_limit, &AGES)
+    }
+
+    fn beside(buffer_limit: usize, ages: &'static Mutex<BTreeMap<u64, f64>>) -> Self {
         describe();
-        metrics::gauge!(BUFFER_LIMIT).set(buffer_limit as f64);
+        let limit = Share::of(metrics::gauge!(BUFFER_LIMIT));
+        limit.set(buffer_limit);
         let failed = |fate: &'static str| {
             Cause::LABELS
                 .map(|reason| zero(metrics::counter!(RECORDS_FAILED, "fate" => fate, "reason" => reason)))
@@ -94,13 +106,14 @@ impl ProducerMetrics {
             batch_fill: metrics::histogram!(BATCH_FILL),
             batch_records: metrics::histogram!(BATCH_RECORDS),
             batch_wait: metrics::histogram!(BATCH_WAIT),
-            requests_in_flight: at_zero(metrics::gauge!(REQUESTS_IN_FLIGHT)),
-            buffer_bytes: at_zero(metrics::gauge!(BUFFER_BYTES)),
+            requests_in_flight: there(metrics::gauge!(REQUESTS_IN_FLIGHT)),
+            buffer_bytes: Share::of(metrics::gauge!(BUFFER_BYTES)),
+            _buffer_limit: limit,
             retries: Retry::ALL.map(|reason| zero(metrics::counter!(RETRIES, "reason" => reason.label()))),
             reconnects: zero(metrics::counter!(RECONNECTS)),
-            partitions_halted: at_zero(metrics::gauge!(PARTITIONS_HALTED)),
-            oldest_unacked: at_zero(metrics::gauge!(OLDEST_UNACKED)),
-            last_ack: at_zero(metrics::gauge!(LAST_ACK)),
+            partitions_halted: there(metrics::gauge!(PARTITIONS_HALTED)),
+            oldest_unacked: Age::new(metrics::gauge!(OLDEST_UNACKED), ages),
+            last_ack: there(metrics::gauge!(LAST_ACK)),
         }
     }
 
@@ -139,9 +152,74 @@ fn zero(counter: Counter) -> Counter {
     counter
 }
 
-fn at_zero(gauge: Gauge) -> Gauge {
-    gauge.set(0.0);
+/// Exported from now on; another producer may have set it already.
+fn there(gauge: Gauge) -> Gauge {
+    gauge.increment(0.0);
     gauge
+}
+
+/// What one producer adds to a gauge, until it is dropped.
+pub(crate) struct Share {
+    gauge: Gauge,
+    mine: AtomicUsize,
+}
+
+impl Share {
+    fn of(gauge: Gauge) -> Self {
+        Self { gauge: there(gauge), mine: AtomicUsize::new(0) }
+    }
+
+    /// This producer's part is `amount` from now on.
+    pub(crate) fn set(&self, amount: usize) {
+        // Differences of whole numbers below 2^53 add up without an error, in whichever order they come.
+        let before = self.mine.swap(amount, Ordering::Relaxed);
+        if amount >= before {
+            self.gauge.increment((amount - before) as f64);
+        } else {
+            self.gauge.decrement((before - amount) as f64);
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+/// The ages that the producers of this process report; one entry each.
+static AGES: Mutex<BTreeMap<u64, f64>> = Mutex::new(BTreeMap::new());
+static NEXT_AGE: AtomicU64 = AtomicU64::new(0);
+
+/// What one producer says to a gauge that shows the highest of all.
+pub(crate) struct Age {
+    gauge: Gauge,
+    ages: &'static Mutex<BTreeMap<u64, f64>>,
+    number: u64,
+}
+
+impl Age {
+    fn new(gauge: Gauge, ages: &'static Mutex<BTreeMap<u64, f64>>) -> Self {
+        Self { gauge: there(gauge), ages, number: NEXT_AGE.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// This producer's age in seconds; 0: it has none.
+    pub(crate) fn set(&self, seconds: f64) {
+        let mut ages = self.ages.lock().unwrap_or_else(PoisonError::into_inner);
+        if seconds > 0.0 {
+            ages.insert(self.number, seconds);
+        } else {
+            ages.remove(&self.number);
+        }
+        // Under the lock, so that the last word is the latest.
+        self.gauge.set(ages.values().copied().fold(0.0, f64::max));
+    }
+}
+
+impl Drop for Age {
+    fn drop(&mut self) {
+        self.set(0.0);
+    }
 }
 
 fn describe() {
@@ -173,8 +251,16 @@ fn describe() {
         "How long a batch's oldest record waited before the batch was first sent"
     );
     gauge!(REQUESTS_IN_FLIGHT, "Produce requests sent and not yet answered");
-    gauge!(BUFFER_BYTES, Unit::Bytes, "Memory charged for records that have no fate yet");
-    gauge!(BUFFER_LIMIT, Unit::Bytes, "The most that buffer_bytes can be: the setting buffer_memory");
+    gauge!(
+        BUFFER_BYTES,
+        Unit::Bytes,
+        "Memory charged for records that have no fate yet, or that a halt keeps for a settle"
+    );
+    gauge!(
+        BUFFER_LIMIT,
+        Unit::Bytes,
+        "The most that buffer_bytes can be: the setting buffer_memory, of all producers of the process"
+    );
     counter!(RETRIES, Unit::Count, "Batches that had to be sent again, by reason");
     counter!(RECONNECTS, Unit::Count, "Connections opened to a broker that had been connected before");
     gauge!(PARTITIONS_HALTED, "Partitions that take no records until they are resumed");
@@ -236,5 +322,45 @@ mod tests {
             assert!(text.contains(&line), "{line} in {text}");
         }
         assert!(text.contains("{fate=\"not_written\",reason=\"closed\"} 3"), "{text}");
+    }
+
+    #[test]
+    fn producers_of_one_process_do_not_overwrite_each_other() {
+        static AGES: Mutex<BTreeMap<u64, f64>> = Mutex::new(BTreeMap::new());
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            let says = |metric: &str, value: &str| {
+                let text = recorder.handle().render();
+                assert!(text.contains(&format!("{metric} {value}\n")), "{metric} {value} in {text}");
+            };
+            let first = ProducerMetrics::beside(1000, &AGES);
+            first.buffer_bytes.set(300);
+            first.requests_in_flight.increment(2.0);
+            first.partitions_halted.increment(1.0);
+            first.last_ack.set(17.0);
+            first.oldest_unacked.set(5.0);
+            let second = ProducerMetrics::beside(2000, &AGES);
+            for (metric, value) in [
+                (BUFFER_LIMIT, "3000"),
+                (BUFFER_BYTES, "300"),
+                (REQUESTS_IN_FLIGHT, "2"),
+                (PARTITIONS_HALTED, "1"),
+                (LAST_ACK, "17"),
+                (OLDEST_UNACKED, "5"),
+            ] {
+                says(metric, value);
+            }
+            second.buffer_bytes.set(50);
+            second.buffer_bytes.set(40);
+            second.oldest_unacked.set(2.0);
+            says(BUFFER_BYTES, "340");
+            says(OLDEST_UNACKED, "5");
+            first.oldest_unacked.set(0.0);
+            says(OLDEST_UNACKED, "2");
+            drop(second);
+            says(BUFFER_LIMIT, "1000");
+            says(BUFFER_BYTES, "300");
+            says(OLDEST_UNACKED, "0");
+        });
     }
 }

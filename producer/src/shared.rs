@@ -325,6 +325,7 @@ impl Shared {
             partition.close(&cause, self);
         }
         self.metrics.oldest_unacked.set(0.0);
+        self.metrics.buffer_bytes.set(0);
         self.memory.close();
         self.set_spare(None);
         self.shutdown.send_replace(true);

@@ -290,7 +290,7 @@ impl Partition {
             self.settled(settlement, shared, woken);
         }
         if progress {
-            shared.metrics.buffer_bytes.set(shared.memory.used() as f64);
+            shared.metrics.buffer_bytes.set(shared.memory.used());
             shared.progressed();
         }
     }

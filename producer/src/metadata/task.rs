@@ -327,7 +327,7 @@ impl Task {
             .min();
         let age = oldest.map_or(Duration::ZERO, |oldest| now.duration_since(oldest));
         self.shared.metrics.oldest_unacked.set(age.as_secs_f64());
-        self.shared.metrics.buffer_bytes.set(self.shared.memory.used() as f64);
+        self.shared.metrics.buffer_bytes.set(self.shared.memory.used());
     }
 }
 
