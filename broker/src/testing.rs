@@ -1,13 +1,13 @@
 //! What tests of a whole broker share: one in this process, on a disk that can be made to fail, and a client.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gapless_common::{
     channel::{Channel, ChannelConfig},
     error_code::ErrorCode,
     protocol::messages::{
-        CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, ProduceRequest,
+        CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, ProduceRequest, ProduceResponse,
         create_topics::{CreatableTopic, CreatableTopicConfig},
         delete_topics::DeleteTopicState,
         metadata::MetadataRequestTopic,
@@ -106,13 +106,18 @@ pub(crate) fn batch(value: &str) -> Bytes {
 
 pub(crate) fn produce(topic: &str, acks: i16, value: &str) -> ProduceRequest {
     let partition = PartitionData { index: 0, records: Some(batch(value).into()) };
-    let topic = TopicData { name: topic.into(), partition_data: vec![partition] };
+    let topic = TopicData { name: topic.into(), partition_data: vec![partition], ..Default::default() };
     ProduceRequest { acks, timeout_ms: 60_000, topic_data: vec![topic], ..ProduceRequest::default() }
+}
+
+/// Sends it in the last version that calls topics by their names.
+pub(crate) async fn call_by_name(client: &Channel, request: ProduceRequest) -> ProduceResponse {
+    client.send(request, 12, Duration::from_secs(30)).await.unwrap().await.unwrap()
 }
 
 /// The offset of the appended record.
 pub(crate) async fn append(client: &Channel, topic: &str, value: &str) -> i64 {
-    let response = client.call(produce(topic, -1, value)).await.unwrap();
+    let response = call_by_name(client, produce(topic, -1, value)).await;
     let partition = &response.responses[0].partition_responses[0];
     assert_eq!(partition.error_code, ErrorCode::NONE, "{:?}", partition.error_message);
     partition.base_offset

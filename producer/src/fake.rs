@@ -68,7 +68,13 @@ pub(crate) struct Cluster {
     /// What Metadata says of any topic.
     pub(crate) topic_error: Option<ErrorCode>,
     pub(crate) records_max: Option<i32>,
+    /// The newest version of Produce, if it is not the newest known.
+    pub(crate) produce_version_max: Option<i16>,
+    /// Versions of Produce requests as they came.
+    pub(crate) produce_versions: Vec<i16>,
     pub(crate) connections: usize,
+    /// The same by broker.
+    pub(crate) connections_to: BTreeMap<i32, usize>,
     pub(crate) metadata_asked: usize,
     next_producer_id: i64,
 }
@@ -95,6 +101,12 @@ impl Topic {
     pub(crate) fn new(id: u8, leaders: Vec<i32>) -> Self {
         let logs = leaders.iter().map(|_| Log::default()).collect();
         Self { id, leaders, logs }
+    }
+
+    /// Adds a partition.
+    pub(crate) fn grow(&mut self, leader: i32) {
+        self.leaders.push(leader);
+        self.logs.push(Log::default());
     }
 }
 
@@ -147,8 +159,14 @@ impl Log {
 #[derive(Clone)]
 pub(crate) struct Fake {
     cluster: Arc<Mutex<Cluster>>,
-    /// Changes when all connections are cut.
-    cuts: watch::Sender<u64>,
+    /// Changes when connections are cut.
+    cuts: watch::Sender<Cut>,
+}
+
+/// Whose connections were cut last: of one broker, or of all.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cut {
+    broker: Option<i32>,
 }
 
 impl Fake {
@@ -160,7 +178,7 @@ impl Fake {
             next_producer_id: 1000,
             ..Cluster::default()
         };
-        Self { cluster: Arc::new(Mutex::new(cluster)), cuts: watch::Sender::new(0) }
+        Self { cluster: Arc::new(Mutex::new(cluster)), cuts: watch::Sender::new(Cut::default()) }
     }
 
     pub(crate) fn seams(&self, seed: u64) -> Seams {
@@ -185,7 +203,13 @@ impl Fake {
         for broker in self.cluster().brokers.values_mut() {
             broker.1 = up;
         }
-        self.cuts.send_modify(|cut| *cut += 1);
+        self.cuts.send_replace(Cut { broker: None });
+    }
+
+    /// Cuts the connections to one broker; with `up` false, it accepts none any more.
+    pub(crate) fn cut_one(&self, broker: i32, up: bool) {
+        self.cluster().brokers.get_mut(&broker).unwrap().1 = up;
+        self.cuts.send_replace(Cut { broker: Some(broker) });
     }
 
     /// The values in a partition's log.
@@ -201,9 +225,17 @@ impl Fake {
 
     async fn serve(self, broker: i32, stream: DuplexStream) {
         let mut cuts = self.cuts.subscribe();
+        let cut = async {
+            while cuts.changed().await.is_ok() {
+                let Cut { broker: whose } = *cuts.borrow_and_update();
+                if whose.is_none_or(|whose| whose == broker) {
+                    return;
+                }
+            }
+        };
         tokio::select! {
             biased;
-            _ = cuts.changed() => {}
+            () = cut => {}
             () = self.answer_all(broker, stream) => {}
         }
     }
@@ -225,10 +257,14 @@ impl Fake {
         let version = header.api_version;
         match ApiKey::from_i16(header.api_key).unwrap() {
             ApiKey::ApiVersions => {
-                let range = |key: &ApiKey| ApiVersion {
-                    api_key: key.to_i16(),
-                    min_version: *key.versions().start(),
-                    max_version: *key.versions().end(),
+                let produce_max = self.cluster().produce_version_max;
+                let range = |key: &ApiKey| {
+                    let limit = produce_max.filter(|_| *key == ApiKey::Produce);
+                    ApiVersion {
+                        api_key: key.to_i16(),
+                        min_version: *key.versions().start(),
+                        max_version: limit.unwrap_or(*key.versions().end()),
+                    }
                 };
                 let api_keys = ApiKey::ALL.iter().map(range).collect();
                 Some(response(header, &ApiVersionsResponse { api_keys, ..Default::default() }))
@@ -240,6 +276,7 @@ impl Fake {
             ApiKey::InitProducerId => Some(response(header, &self.cluster().identify())),
             ApiKey::Produce => {
                 let request = ProduceRequest::decode(input, version).unwrap();
+                self.cluster().produce_versions.push(version);
                 let plan = loop {
                     let plan = self.cluster().plan.pop_front().unwrap_or(Plan::Serve);
                     match plan {
@@ -314,22 +351,34 @@ impl Cluster {
     fn produce(&mut self, broker: i32, request: &ProduceRequest, plan: Plan) -> ProduceResponse {
         let mut seen = vec![];
         let responses = request.topic_data.iter().map(|topic| {
+            // Version 13 has no name, and the others no id.
+            let by_id = topic.topic_id != TopicId::ZERO;
+            let is_meant = |(name, known): &(&String, &mut Topic)| {
+                if by_id {
+                    TopicId([known.id; 16]) == topic.topic_id
+                } else {
+                    name.as_str() == topic.name.as_str()
+                }
+            };
+            let (name, mut known) = match self.topics.iter_mut().find(is_meant) {
+                Some((name, known)) => (name.clone(), Some(known)),
+                None => (topic.name.to_string(), None),
+            };
+            let missing =
+                if by_id { ErrorCode::UNKNOWN_TOPIC_ID } else { ErrorCode::UNKNOWN_TOPIC_OR_PARTITION };
+            let records_max = self.records_max;
             let partition_responses = topic.partition_data.iter().map(|partition| {
                 let batch = partition.records.as_ref().unwrap().memory().unwrap();
                 let header = BatchHeader::parse(batch).unwrap();
-                seen.push((
-                    topic.name.to_string(),
-                    partition.index,
-                    header.base_sequence,
-                    header.record_count,
-                ));
-                let known = self.topics.get_mut(topic.name.as_str());
+                seen.push((name.clone(), partition.index, header.base_sequence, header.record_count));
                 let at = usize::try_from(partition.index).unwrap();
-                let result = match (plan, known) {
+                let result = match (plan, &mut known) {
                     (Plan::Refuse(code), _) => Err(code),
-                    (_, None) => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-                    (_, Some(topic)) if topic.leaders[at] != broker => Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
-                    (_, Some(topic)) => topic.logs[at].append(batch, self.records_max),
+                    (_, None) => Err(missing),
+                    (_, Some(topic)) if topic.leaders.get(at) != Some(&broker) => {
+                        Err(ErrorCode::NOT_LEADER_OR_FOLLOWER)
+                    }
+                    (_, Some(topic)) => topic.logs[at].append(batch, records_max),
                 };
                 let result = match (plan, result) {
                     (Plan::AppendAnd(code), Ok(_)) => Err(code),
@@ -343,7 +392,11 @@ impl Cluster {
                     ..Default::default()
                 }
             });
-            TopicResponse { name: topic.name.clone(), partition_responses: partition_responses.collect() }
+            TopicResponse {
+                name: topic.name.clone(),
+                topic_id: topic.topic_id,
+                partition_responses: partition_responses.collect(),
+            }
         });
         let responses = responses.collect();
         self.produced.push(seen);
@@ -409,6 +462,7 @@ impl Network for Fake {
                 match known {
                     Some((id, true)) => {
                         cluster.connections += 1;
+                        *cluster.connections_to.entry(id).or_default() += 1;
                         id
                     }
                     Some((_, false)) => {

@@ -28,9 +28,10 @@
 //! once, in order, without a gap. When a record fails, its partition halts: later records fail behind it and `send` gives
 //! them back, until the caller [resumes](Producer::resume) the partition, leaving what failed ([`Resume::Skip`]) or finding
 //! out first what became of it ([`Resume::Settle`]), or chose [`OnFailure::Skip`] beforehand. Weaker settings
-//! work and drop the promise: [`Config::weaknesses`] names them. Towards brokers that know topics only by name (all, up to Produce
-//! version 12), one short race remains: records on their way while a topic is deleted and created again may land in the new
-//! one.
+//! work and drop the promise: [`Config::weaknesses`] names them. From Produce
+//! version 13 on, batches name their topic by its id, so that one that is deleted and created again gets nothing that was meant for its old
+//! self. Towards brokers that know topics only by name (up to version 12) one short race remains: records on their way meanwhile may
+//! land in the new one.
 //!
 //! # How a record travels
 //! - `record`, `config`, `builder`, `producer`: what a caller holds; `fate`, `error`, `delivery`, `resume`: what it is told.

@@ -263,7 +263,7 @@ impl RawClient {
 pub fn produce_request(topic: &str, partition: i32, batch: Vec<u8>) -> ProduceRequest {
     let records = Some(RecordData::Memory(batch.into()));
     let partition = PartitionData { index: partition, records };
-    let topic = TopicData { name: topic.into(), partition_data: vec![partition] };
+    let topic = TopicData { name: topic.into(), partition_data: vec![partition], ..Default::default() };
     ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..ProduceRequest::default() }
 }
 

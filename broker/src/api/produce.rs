@@ -1,8 +1,9 @@
-//! Produce (0), versions 3–12: appends one batch to each of some partitions.
+//! Produce (0), versions 3–13: appends one batch to each of some partitions.
 //!
 //! - 5: the response has the log start offset.
 //! - 7: zstd is allowed.
 //! - 8: the response has a message for each partition.
+//! - 13: topics by id, so that what was meant for a topic never lands in another that has its name now.
 //!
 //! acks=0 is not answered: an error closes the connection. acks=1 is answered when the batch is in the page cache,
 //! acks=all when the high watermark has passed it, which under `--durability fsync` means the disk; a duplicate is
@@ -21,7 +22,7 @@ use gapless_common::{
     },
     records::{self, BatchHeader, BatchLimits, Compression},
     seeded_bug::{self, SeededBug},
-    types::Offset,
+    types::{Offset, TopicId},
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -29,7 +30,7 @@ use super::{ApiError, Incoming};
 use crate::{
     api::reply::{Reply, in_memory},
     log::{AppendPolicy, Appended, PartitionLog, Refusal},
-    topics::{TopicConfig, names},
+    topics::{Topic, TopicConfig, names},
 };
 
 pub(super) const ERRORS: &[ErrorCode] = &[
@@ -46,10 +47,13 @@ pub(super) const ERRORS: &[ErrorCode] = &[
     ErrorCode::KAFKA_STORAGE_ERROR,
     ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
     ErrorCode::INVALID_RECORD,
+    ErrorCode::UNKNOWN_TOPIC_ID,
 ];
 
 /// The first version that allows zstd (KIP-110).
 const ZSTD_VERSION: i16 = 7;
+/// Topics are given by id from this version on (KIP-516).
+const TOPIC_ID_VERSION: i16 = 13;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Acks {
@@ -80,6 +84,7 @@ pub(super) async fn handle(mut request: Incoming, body: ProduceRequest) -> Resul
     let mut waiting = Vec::new();
     for topic in body.topic_data {
         let mut partition_responses = Vec::with_capacity(topic.partition_data.len());
+        let found = find(&request, &topic.name, topic.topic_id);
         for data in topic.partition_data {
             let index = data.index;
             let result = if acks.is_none() {
@@ -93,7 +98,10 @@ pub(super) async fn handle(mut request: Incoming, body: ProduceRequest) -> Resul
                     "transactions are not served; send without a transactional id",
                 ))
             } else {
-                append(&request, &topic.name, data).await
+                match &found {
+                    Ok(topic) => append(&request, topic, data).await,
+                    Err((code, why)) => Err(Refusal::new(*code, why.clone())),
+                }
             };
             let response = match result {
                 Ok((log, appended)) => {
@@ -119,7 +127,7 @@ pub(super) async fn handle(mut request: Incoming, body: ProduceRequest) -> Resul
             };
             partition_responses.push(response);
         }
-        responses.push(TopicResponse { name: topic.name, partition_responses });
+        responses.push(TopicResponse { name: topic.name, topic_id: topic.topic_id, partition_responses });
     }
     if acks == Some(Acks::None) {
         return Ok(unanswered(responses));
@@ -148,19 +156,29 @@ pub(super) async fn handle(mut request: Incoming, body: ProduceRequest) -> Resul
     })))
 }
 
+/// The topic, by what this version calls it; or how a client is told that there is none.
+fn find(request: &Incoming, name: &str, id: TopicId) -> Result<Arc<Topic>, (ErrorCode, String)> {
+    let catalogue = &request.broker.catalogue;
+    if request.version >= TOPIC_ID_VERSION {
+        return catalogue
+            .by_id(id)
+            .ok_or_else(|| (ErrorCode::UNKNOWN_TOPIC_ID, format!("there is no topic with id {id}")));
+    }
+    catalogue.by_name(name).ok_or_else(|| {
+        let why = format!("there is no topic {}", names::for_log(name));
+        (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, why)
+    })
+}
+
 async fn append(
     request: &Incoming,
-    topic: &str,
+    topic: &Topic,
     data: PartitionData,
 ) -> Result<(Arc<PartitionLog>, Appended), Refusal> {
-    let unknown = || {
-        Refusal::new(
-            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-            format!("there is no partition {}-{}", names::for_log(topic), data.index),
-        )
-    };
-    let topic = request.broker.catalogue.by_name(topic).ok_or_else(unknown)?;
-    let log = topic.partition(data.index).ok_or_else(unknown)?;
+    let log = topic.partition(data.index).ok_or_else(|| {
+        let why = format!("there is no partition {}-{}", topic.name, data.index);
+        Refusal::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, why)
+    })?;
     let batch = data.records.as_ref().and_then(protocol::RecordData::memory).cloned().unwrap_or_default();
     let header = match records::validate_from_client(&batch, &BatchLimits::default()) {
         Ok(header) => header,
@@ -268,11 +286,14 @@ fn unanswered(responses: Vec<TopicResponse>) -> Reply {
         if let Some(failed) =
             topic.partition_responses.into_iter().find(|partition| !partition.error_code.is_ok())
         {
+            let called = if topic.topic_id == TopicId::ZERO {
+                names::for_log(&topic.name).to_string()
+            } else {
+                topic.topic_id.to_string()
+            };
             return Reply::Close(format!(
-                "a batch sent with acks=0 to {}-{} was refused with {}",
-                names::for_log(&topic.name),
-                failed.index,
-                failed.error_code
+                "a batch sent with acks=0 to {called}-{} was refused with {}",
+                failed.index, failed.error_code
             ));
         }
     }

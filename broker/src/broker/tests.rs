@@ -22,7 +22,7 @@ use super::StartError;
 use crate::{
     log::State,
     storage::faulty::Faults,
-    testing::{Rig, append, batch, client, create, delete, find, in_flight, produce},
+    testing::{Rig, append, batch, call_by_name, client, create, delete, find, in_flight, produce},
 };
 
 fn memory_of(part: &Part) -> Bytes {
@@ -134,7 +134,7 @@ async fn a_disk_that_does_not_answer_holds_up_the_stop_for_no_longer_than_was_sa
     let client = client(&broker).await;
     assert_eq!(create(&client, "events").await, ErrorCode::NONE);
     Faults::set(&rig.faults.flush_held, true);
-    let answer = client.call(produce("events", 1, "in the page cache")).await.unwrap();
+    let answer = call_by_name(&client, produce("events", 1, "in the page cache")).await;
     assert_eq!(answer.responses[0].partition_responses[0].error_code, ErrorCode::NONE);
     let began = Instant::now();
     assert!(!broker.stop().await, "what acks=1 promised is not on the disk, which is said");
@@ -284,7 +284,7 @@ async fn a_stop_with_a_partition_that_is_not_well_is_not_marked_clean() {
     let client = client(&broker).await;
     assert_eq!(create(&client, "events").await, ErrorCode::NONE);
     Faults::set(&rig.faults.flush_fails, true);
-    client.call(produce("events", 1, "x")).await.unwrap();
+    call_by_name(&client, produce("events", 1, "x")).await;
     let log = broker.shared.catalogue.partition("events", 0).unwrap();
     while log.state() == State::Online {
         tokio::task::yield_now().await;

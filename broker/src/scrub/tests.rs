@@ -100,7 +100,7 @@ async fn rot_in_what_nobody_reads_is_found_and_counted_and_other_partitions_go_o
     let log = broker.shared.catalogue.partition("rotten", 0).unwrap();
     assert!(matches!(log.state(), State::Quarantined { at: Offset(1), .. }), "{:?}", log.state());
     append(&peer, "sound", "fourth").await;
-    let refused = peer.call(crate::testing::produce("rotten", -1, "fourth")).await.unwrap();
+    let refused = crate::testing::call_by_name(&peer, crate::testing::produce("rotten", -1, "fourth")).await;
     let code = refused.responses[0].partition_responses[0].error_code;
     assert_eq!(code, ErrorCode::KAFKA_STORAGE_ERROR);
     assert!(broker.stop().await);

@@ -50,7 +50,7 @@ macro_rules! apis {
 
 // Each file under `messages` says what changed from version to version.
 apis! {
-    Produce = 0, 3..=12, flexible 9;
+    Produce = 0, 3..=13, flexible 9;
     Fetch = 1, 4..=17, flexible 12;
     ListOffsets = 2, 1..=10, flexible 6;
     Metadata = 3, 0..=12, flexible 9;

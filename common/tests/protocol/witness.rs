@@ -25,8 +25,6 @@ const SAMPLES: usize = 60;
 
 /// Fields that came after the last version served, and those that the witness keeps of unknown tags.
 const THEIRS_ONLY: &[(&str, &str)] = &[
-    ("ProduceRequest", "topic_id"),
-    ("ProduceResponse", "topic_id"),
     ("FetchRequest", "high_watermark"),
     ("MetadataResponse", "error_code"),
     ("InitProducerIdRequest", "enable_2_pc"),

@@ -35,6 +35,8 @@ pub(crate) enum Pick {
 pub(crate) struct Picked {
     pub(crate) ticket: Ticket,
     pub(crate) bytes: Bytes,
+    /// The topic it is meant for; zero: its id is not known.
+    pub(crate) topic_id: TopicId,
     /// Full, or sent before: a request with it is not one of unfilled batches only.
     pub(crate) full: bool,
     pub(crate) again: bool,
@@ -89,6 +91,7 @@ impl Partition {
                 full
             }
         };
+        let topic_id = machine.topic_id();
         let Some(sending) = machine.send(connection) else {
             return self.leave(Place::Blocked, now, Pick::Nothing);
         };
@@ -103,7 +106,7 @@ impl Partition {
             metrics.batch_wait.record(now.duration_since(sending.batch.admitted()));
         }
         let next = self.list_again(&mut self.front(), &machine, now);
-        Pick::Batch(Picked { ticket, bytes, full: full || again, again, next })
+        Pick::Batch(Picked { ticket, bytes, topic_id, full: full || again, again, next })
     }
 
     fn leave(&self, place: Place, now: Instant, pick: Pick) -> Pick {

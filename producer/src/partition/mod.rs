@@ -261,6 +261,11 @@ impl<B: Batch> Machine<B> {
         }
     }
 
+    /// The id of the topic that what is sent now is meant for; zero: not known.
+    pub(crate) const fn topic_id(&self) -> TopicId {
+        self.topic_id
+    }
+
     /// No batch is in its hands.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()

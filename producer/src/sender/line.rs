@@ -15,7 +15,7 @@ use crate::partition::ConnectionId;
 pub(super) struct Line {
     pub(super) channel: Channel,
     pub(super) id: ConnectionId,
-    /// Of Produce.
+    /// The newest of Produce that both ends know.
     pub(super) version: i16,
     pub(super) death: BoxFuture<'static, Arc<ChannelDeath>>,
     /// At least one request was answered on it.

@@ -9,9 +9,11 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use gapless_common::channel::{ChannelDeath, Pending};
 use gapless_common::protocol::RecordData;
-use gapless_common::protocol::messages::produce::{PartitionData, PartitionResponse, TopicData};
+use gapless_common::protocol::messages::produce::{
+    PartitionData, PartitionResponse, TopicData, TopicResponse,
+};
 use gapless_common::protocol::messages::{ProduceRequest, ProduceResponse};
-use gapless_common::types::{Offset, PartitionId};
+use gapless_common::types::{Offset, PartitionId, TopicId};
 use tokio::time::Instant;
 
 use crate::accumulator::Partition;
@@ -23,10 +25,22 @@ use crate::shared::Shared;
 /// last batch would wait for the first. One batch may be larger.
 pub(super) const REQUEST_SIZE: usize = 4 * 1024 * 1024;
 
+/// Topics are given by id from this version on (KIP-516): then what was meant for a topic never lands in another that has
+/// its name now.
+const TOPIC_ID_VERSION: i16 = 13;
+
 /// One batch in a request.
 pub(super) struct Part {
     pub(super) partition: Arc<Partition>,
     pub(super) ticket: Ticket,
+    /// What the topic's id was when the batch was picked; zero: not known.
+    pub(super) topic_id: TopicId,
+}
+
+impl Part {
+    fn key(&self) -> (&Arc<str>, TopicId, PartitionId) {
+        (&self.partition.name.topic, self.topic_id, self.partition.name.partition)
+    }
 }
 
 /// Batches that go out together.
@@ -49,22 +63,32 @@ impl Draft {
         self.parts.is_empty()
     }
 
+    /// The version to send it in, of those up to `newest`: one that names topics, if an id is not known.
+    pub(super) fn version(&self, newest: i16) -> i16 {
+        let all_known = self.parts.iter().all(|(part, _)| part.topic_id != TopicId::ZERO);
+        if all_known { newest } else { newest.min(TOPIC_ID_VERSION - 1) }
+    }
+
     /// The request, and the parts in its order.
     pub(super) fn finish(mut self, acks: Acks, timeout: Duration) -> (ProduceRequest, Vec<Part>) {
-        // A request names each topic once.
-        self.parts.sort_by(|(a, _), (b, _)| a.partition.name.cmp(&b.partition.name));
+        // A request names each topic once; while its id changes, some partitions may know of it and others not.
+        self.parts.sort_by(|(a, _), (b, _)| a.key().cmp(&b.key()));
         let mut topic_data: Vec<TopicData> = Vec::new();
         let mut parts = Vec::with_capacity(self.parts.len());
-        let mut topic: Option<Arc<str>> = None;
+        let mut topic: Option<(Arc<str>, TopicId)> = None;
         for (part, bytes) in self.parts {
             let name = &part.partition.name;
             let data = PartitionData { index: name.partition.0, records: Some(RecordData::Memory(bytes)) };
+            let same = topic.as_ref().is_some_and(|(known, id)| *known == name.topic && *id == part.topic_id);
             match topic_data.last_mut() {
-                Some(last) if topic.as_ref() == Some(&name.topic) => last.partition_data.push(data),
+                Some(last) if same => last.partition_data.push(data),
                 _ => {
-                    topic = Some(Arc::clone(&name.topic));
-                    topic_data
-                        .push(TopicData { name: name.topic.as_ref().into(), partition_data: vec![data] });
+                    topic = Some((Arc::clone(&name.topic), part.topic_id));
+                    topic_data.push(TopicData {
+                        name: name.topic.as_ref().into(),
+                        topic_id: part.topic_id,
+                        partition_data: vec![data],
+                    });
                 }
             }
             parts.push(part);
@@ -133,30 +157,23 @@ pub(super) fn answer_all(
 }
 
 /// The parts of a response, by the order of their request.
-pub(super) struct Responses<'a>(Vec<(&'a str, &'a PartitionResponse)>);
+pub(super) struct Responses<'a>(Vec<(&'a TopicResponse, &'a PartitionResponse)>);
 
 impl<'a> Responses<'a> {
     pub(super) fn of(response: &'a ProduceResponse) -> Self {
-        Self(
-            response
-                .responses
-                .iter()
-                .flat_map(|topic| {
-                    topic.partition_responses.iter().map(|partition| (topic.name.as_str(), partition))
-                })
-                .collect(),
-        )
+        let of_topic = |topic: &'a TopicResponse| {
+            topic.partition_responses.iter().map(move |partition| (topic, partition))
+        };
+        Self(response.responses.iter().flat_map(of_topic).collect())
     }
 
     /// The answer to the part at this position of the request: brokers keep the order, as a rule.
-    pub(super) fn find(
-        &self,
-        at: usize,
-        topic: &str,
-        partition: PartitionId,
-    ) -> Option<&'a PartitionResponse> {
-        let fits = |candidate: &&(&str, &PartitionResponse)| {
-            candidate.0 == topic && candidate.1.index == partition.0
+    pub(super) fn find(&self, at: usize, part: &Part) -> Option<&'a PartitionResponse> {
+        let name = &part.partition.name;
+        let fits = |candidate: &&(&TopicResponse, &PartitionResponse)| {
+            let (topic, partition) = candidate;
+            let by_id = topic.topic_id != TopicId::ZERO && topic.topic_id == part.topic_id;
+            (by_id || topic.name.as_str() == &*name.topic) && partition.index == name.partition.0
         };
         self.0.get(at).filter(fits).or_else(|| self.0.iter().find(fits)).map(|(_, found)| *found)
     }

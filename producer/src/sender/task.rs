@@ -303,8 +303,12 @@ impl Sender {
                 Pick::Batch(picked) => {
                     draft.has_full |= picked.full;
                     draft.has_retry |= picked.again;
-                    draft
-                        .add(Part { partition: Arc::clone(&partition), ticket: picked.ticket }, picked.bytes);
+                    let part = Part {
+                        partition: Arc::clone(&partition),
+                        ticket: picked.ticket,
+                        topic_id: picked.topic_id,
+                    };
+                    draft.add(part, picked.bytes);
                     // Its next batch goes into the next request.
                     again.extend(picked.next.map(|entry| (partition, entry)));
                 }
@@ -340,8 +344,9 @@ impl Sender {
         }
     }
 
-    fn dispatch(&mut self, channel: &Channel, version: i16, draft: Draft) -> bool {
+    fn dispatch(&mut self, channel: &Channel, newest: i16, draft: Draft) -> bool {
         let (unfilled, has_retry) = (!draft.has_full, draft.has_retry);
+        let version = draft.version(newest);
         let config = &self.shared.config;
         let (request, parts) = draft.finish(config.acks, config.request_timeout);
         let sent = Instant::now();
@@ -424,12 +429,11 @@ impl Sender {
         let responses = Responses::of(&response);
         let mut incomplete = false;
         let answer = |at: usize, part: &Part| {
-            let name = &part.partition.name;
-            if let Some(found) = responses.find(at, &name.topic, name.partition) {
+            if let Some(found) = responses.find(at, part) {
                 return translate(found);
             }
             incomplete = true;
-            Answer::Lost(format!("the broker's answer says nothing of {name}").into())
+            Answer::Lost(format!("the broker's answer says nothing of {}", part.partition.name).into())
         };
         let closest = answer_all(request.parts, answer, &self.shared);
         self.expect(closest);

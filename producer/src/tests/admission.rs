@@ -78,6 +78,40 @@ async fn a_permit_admits_without_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reserve_that_is_dropped_at_any_moment_leaves_nothing_behind() {
+    // From before its first poll to after it has got what it waited for; and with the permit unused.
+    for moments in 0..16 {
+        let fake = Fake::new(1);
+        let producer = tight(&fake).await;
+        while producer.try_send(Record::new("t").value(vec![b'a'; 700])).is_ok() {
+            tokio::task::yield_now().await;
+        }
+        {
+            let mut first = Box::pin(producer.reserve("t", 300));
+            let mut behind = Box::pin(producer.reserve("t", 300));
+            let mut context = Context::from_waker(Waker::noop());
+            let mut reserved = None;
+            for moment in 0..moments {
+                if reserved.is_none()
+                    && let std::task::Poll::Ready(permit) = first.as_mut().poll(&mut context)
+                {
+                    reserved = Some(permit.unwrap());
+                }
+                assert!(reserved.is_some() || behind.as_mut().poll(&mut context).is_pending(), "in line");
+                tokio::time::sleep(if moment < 8 { SECOND / 10 } else { 2 * SECOND }).await;
+            }
+            drop(first);
+            drop(reserved);
+            // Whoever stood behind gets its turn.
+            drop(behind.await.unwrap());
+        }
+        producer.flush(60 * SECOND).await.unwrap();
+        assert_eq!(producer.handle_memory_used(), 0, "dropped after {moments} polls");
+        assert_eq!(fake.log("t", 0).iter().filter(|value| !value.starts_with('a')).count(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_sent_is_refused_at_the_door() {
     let fake = Fake::new(2);
     let producer = builder(&fake).batch_size(1000).buffer_memory(4000).build().await.unwrap();

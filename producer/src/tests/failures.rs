@@ -146,6 +146,50 @@ async fn a_topic_created_again_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_topic_created_again_gets_nothing_that_was_meant_for_its_old_self() {
+    // Nobody has told the producer; and without sequences nothing but the id stands in the way.
+    for idempotent in [true, false] {
+        let fake = Fake::new(1);
+        let producer = builder(&fake).idempotence(idempotent).build().await.unwrap();
+        assert_eq!(all_told(send(&producer, 3).await).await, offsets(0..3));
+        fake.cluster().topics.insert("t".to_owned(), Topic::new(77, vec![1]));
+        let told = all_told(send(&producer, 2).await).await;
+        assert_eq!(told, vec![Err("not_written topic_recreated".to_owned()); 2]);
+        assert_eq!(fake.log("t", 0), Vec::<String>::new());
+        producer.resume("t", 0, 1, Resume::Skip).await.unwrap();
+        assert_eq!(all_told(send(&producer, 3).await).await, offsets(0..3));
+        assert!(fake.cluster().produce_versions.iter().all(|version| *version == 13));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_gone_is_waited_for_until_the_delivery_timeout() {
+    let fake = Fake::new(1);
+    let producer = builder(&fake).auto_create_topics(false).build().await.unwrap();
+    fake.cluster().topics.insert("t".to_owned(), Topic::new(1, vec![1]));
+    assert_eq!(all_told(send(&producer, 1).await).await, offsets(0..1));
+    let old = fake.cluster().topics.remove("t").unwrap();
+    let delivery = producer.send(record(1)).await.unwrap();
+    tokio::time::sleep(5 * SECOND).await;
+    assert!(delivery.try_result().is_none());
+    // The same topic, by a broker that had not loaded it.
+    fake.cluster().topics.insert("t".to_owned(), old);
+    assert_eq!(told(delivery).await, Ok(1));
+    fake.cluster().topics.remove("t");
+    let delivery = producer.send(record(2)).await.unwrap();
+    assert_eq!(told(delivery).await, Err("not_written delivery_timeout".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn brokers_that_know_topics_by_name_alone_are_served_by_name() {
+    let fake = Fake::new(2);
+    fake.cluster().produce_version_max = Some(12);
+    let producer = producer(&fake).await;
+    assert!(all_told(send(&producer, 10).await).await.iter().all(Result::is_ok));
+    assert!(fake.cluster().produce_versions.iter().all(|version| *version == 12));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_log_that_lost_acknowledged_records_is_not_passed_over() {
     let fake = Fake::new(1);
     let producer = producer(&fake).await;

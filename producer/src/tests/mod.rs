@@ -1,6 +1,7 @@
 //! The whole producer against a fake cluster, in paused time.
 
 mod admission;
+mod brokers;
 mod failures;
 mod flow;
 mod random;

@@ -21,7 +21,7 @@ use crate::seam::{Connection, Seams};
 
 impl crate::seam::WriteHalf for WriteHalf<DuplexStream> {}
 
-/// A flexible version.
+/// A flexible version, which calls topics by their names.
 pub(super) const PRODUCE: i16 = 11;
 
 /// A peer that has read and written nothing yet, and the connection that leads to it.
@@ -141,14 +141,22 @@ pub(super) fn produce(size: usize) -> ProduceRequest {
     ProduceRequest {
         acks: -1,
         timeout_ms: 30_000,
-        topic_data: vec![TopicData { name: Text::from_static("events"), partition_data: vec![partition] }],
+        topic_data: vec![TopicData {
+            name: Text::from_static("events"),
+            partition_data: vec![partition],
+            ..Default::default()
+        }],
         ..Default::default()
     }
 }
 
 pub(super) fn acknowledgement(base_offset: i64) -> ProduceResponse {
     let partition = PartitionResponse { base_offset, ..Default::default() };
-    let topic = TopicResponse { name: Text::from_static("events"), partition_responses: vec![partition] };
+    let topic = TopicResponse {
+        name: Text::from_static("events"),
+        partition_responses: vec![partition],
+        ..Default::default()
+    };
     ProduceResponse { responses: vec![topic], ..Default::default() }
 }
 

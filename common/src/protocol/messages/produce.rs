@@ -1,4 +1,4 @@
-//! Produce (key 0), versions 3 to 12.
+//! Produce (key 0), versions 3 to 13.
 //!
 //! - 3: record batches of magic 2, and the transactional id.
 //! - 4: error 56 (KAFKA_STORAGE_ERROR).
@@ -9,10 +9,12 @@
 //! - 10: the response names the leader, for a client that asked the wrong broker (KIP-951).
 //! - 11: error 120 (TRANSACTION_ABORTABLE).
 //! - 12: partitions join their transaction by being produced to (KIP-890).
+//! - 13: topics by id instead of name (KIP-516).
 
 pub use super::leader::{LeaderIdAndEpoch, NodeEndpoint};
 use crate::error_code::ErrorCode;
 use crate::protocol::{RecordData, Text};
+use crate::types::TopicId;
 
 message! {
     /// Appends batches to partitions.
@@ -32,7 +34,9 @@ message! {
     /// The batches for a topic.
     part TopicData {
         /// The topic.
-        name: Text [0..],
+        name: Text [0..=12, ignorable],
+        /// Its id.
+        topic_id: TopicId [13.., ignorable],
         /// By partition.
         partition_data: Vec<PartitionData> [0..],
     }
@@ -64,7 +68,9 @@ message! {
     /// The answers for a topic.
     part TopicResponse {
         /// The topic.
-        name: Text [0..],
+        name: Text [0..=12, ignorable],
+        /// Its id.
+        topic_id: TopicId [13.., ignorable],
         /// By partition.
         partition_responses: Vec<PartitionResponse> [0..],
     }
