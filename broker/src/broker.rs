@@ -13,8 +13,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     api,
     config::{Config, ConfigError, split_address},
+    descriptors::Descriptors,
     housekeeping, http, listener,
-    log::{CleanMark, FlushMarks, Flusher, Prior, State},
+    log::{CleanMark, FlushMarks, Flusher, LogEnvironment, OpenFiles, Prior, State},
     metrics::{BrokerMetrics, StaticFacts},
     open_connections::OpenConnections,
     rate_limited_log::RateLimitedLog,
@@ -22,7 +23,7 @@ use crate::{
     scrub,
     shared::{Endpoint, Shared, Vitals},
     stage::StageSetter,
-    storage::{Files, LockGuard, group_flush::DiskFlush, small_file::SmallFileError},
+    storage::{Files, LockGuard, group_flush::DiskFlush, small_file::SmallFileError, spare::Spare},
     topics::{Catalogue, OpenTopicsError, Store, meta::Meta},
 };
 
@@ -98,10 +99,13 @@ impl Broker {
         seams: Seams,
     ) -> Result<Self, StartError> {
         config.validate()?;
+        let open_files = OpenFiles::new(files, Descriptors::new(config.descriptors).sealed_files_max());
+        let files = open_files.shedding();
         let metrics = Arc::new(BrokerMetrics::new(&StaticFacts {
             durability: config.durability.name(),
             connections_limit: config.max_connections,
             in_flight_limit_bytes: config.max_inflight_bytes,
+            sealed_files_limit: open_files.bound(),
             errors_of: api::errors_of,
         })?);
         let lock = lock(&*files).await?;
@@ -131,8 +135,15 @@ impl Broker {
         );
         tasks.0.push(flushing);
         let prior = Prior::new(meta.boot(), marks, clean);
-        let store =
-            Store::new(Arc::clone(&files), &config, &meta, flusher.clone(), prior, seams.spawner.clone());
+        let spare = Spare::new(Arc::clone(&files), config.spare_bytes_max);
+        let environment = LogEnvironment {
+            files: Arc::clone(&files),
+            flusher: flusher.clone(),
+            spawner: seams.spawner.clone(),
+            open_files: open_files.clone(),
+            spare: spare.clone(),
+        };
+        let store = Store::new(environment, &config, &meta, prior);
         let recovered = store.recover().await?;
         metrics.recovery_truncated_bytes.set(recovered.truncated_bytes as f64);
         let mut logs = recovered.topics.iter().flat_map(|topic| &topic.partitions);
@@ -161,10 +172,12 @@ impl Broker {
         meta.confirm(all_recovered).await?;
         let budget = MemoryBudget::new(config.max_inflight_bytes, config.max_request_bytes);
         let shared = Arc::new(Shared {
-            connections: OpenConnections::new(config.max_connections, metrics.connections.clone()),
+            connections: OpenConnections::new(metrics.connections.clone()),
             config,
             seams: seams.clone(),
             files,
+            open_files,
+            spare,
             catalogue,
             meta,
             metrics,
@@ -177,6 +190,7 @@ impl Broker {
             tasks.0.push(seams.spawner.spawn(listener::accept(Arc::clone(&shared), listener, endpoint)));
         }
         tasks.0.push(seams.spawner.spawn(housekeeping::keep_house(Arc::clone(&shared))));
+        tasks.0.push(seams.spawner.spawn(housekeeping::keep_spare(Arc::clone(&shared))));
         tasks.0.push(seams.spawner.spawn(housekeeping::enforce_retention(Arc::clone(&shared))));
         tasks.0.push(seams.spawner.spawn(scrub::run(Arc::clone(&shared))));
         shared.catalogue.empty_trash();

@@ -11,6 +11,7 @@ use crate::{
         RETENTION_CHECK_INTERVAL_DEFAULT,
     },
     log::Durability,
+    storage::spare,
     tools::args::Command,
 };
 
@@ -296,6 +297,9 @@ impl Args {
             producer_id_expiration_ms: i64::try_from(self.producer_id_expiration.as_millis())
                 .unwrap_or(i64::MAX),
             scrub_bytes_per_second: self.scrub_rate,
+            // Told by whoever runs the process.
+            descriptors: None,
+            spare_bytes_max: spare::LARGE_BYTES_MAX,
             max_connections: self.max_connections as usize,
             max_request_bytes: self.max_request_bytes,
             max_inflight_bytes: self.max_inflight_bytes,

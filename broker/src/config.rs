@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::log::Durability;
+use crate::{log::Durability, storage::spare};
 
 /// Kafka's default of `max.message.bytes`: 1 MiB and the 12 bytes before a batch's length counts.
 pub const MAX_MESSAGE_BYTES_DEFAULT: u32 = 1_048_588;
@@ -70,6 +70,12 @@ pub struct Config {
     /// Bytes after which a checkpoint of a partition is taken: about so many are read of each after a crash. No flag: more
     /// costs time at the start, less costs a few small files now and then.
     pub checkpoint_interval_bytes: u64,
+    /// File descriptors that the process may have (`RLIMIT_NOFILE`), which bounds connections, partitions and open segments
+    /// ([`crate::descriptors`]); `None`: not known.
+    pub descriptors: Option<usize>,
+    /// The largest of the files whose room is kept for freeing a full disk ([`crate::storage::spare`]); 0: none is. No flag: a file system
+    /// that is small gets a smaller one by itself.
+    pub spare_bytes_max: u64,
     /// Past it a connection is closed at once.
     pub max_connections: usize,
     /// The largest frame.
@@ -107,6 +113,8 @@ impl Default for Config {
             retention_check_interval: RETENTION_CHECK_INTERVAL_DEFAULT,
             producer_id_expiration_ms: PRODUCER_ID_EXPIRATION_MS_DEFAULT,
             checkpoint_interval_bytes: CHECKPOINT_INTERVAL_BYTES_DEFAULT,
+            descriptors: None,
+            spare_bytes_max: spare::LARGE_BYTES_MAX,
             max_connections: 10_000,
             max_request_bytes: 64 << 20,
             max_inflight_bytes: 128 << 20,

@@ -11,6 +11,13 @@ use crate::{
 
 /// How often histograms are moved into their buckets when nobody scrapes.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+/// How often it is seen to that there is room kept for freeing a full disk.
+const SPARE_UPKEEP: Duration = Duration::from_secs(5);
+/// How often it is looked for partitions that have fallen idle.
+const IDLE_LOOK: Duration = Duration::from_secs(1);
+/// Checkpoints that are begun at one such look: each is three small files, and some dozen flushes of a disk that others want
+/// too.
+const IDLE_CHECKPOINTS_PER_LOOK: usize = 8;
 /// How often the producers of idle partitions are looked through for those whose time is over.
 const PRODUCER_EXPIRY: Duration = Duration::from_secs(60);
 
@@ -18,10 +25,13 @@ const PRODUCER_EXPIRY: Duration = Duration::from_secs(60);
 pub async fn keep_house(broker: Arc<Shared>) {
     let mut upkeep = interval(METRICS_UPKEEP);
     let mut expiry = interval(PRODUCER_EXPIRY);
+    let mut idle = interval(IDLE_LOOK);
+    idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             _ = upkeep.tick() => broker.metrics.upkeep(),
+            _ = idle.tick() => note_idle(&broker),
             _ = expiry.tick() => {
                 for topic in broker.catalogue.all() {
                     for log in &topic.partitions {
@@ -30,6 +40,24 @@ pub async fn keep_house(broker: Arc<Shared>) {
                 }
             }
         }
+    }
+}
+
+/// What fell idle has its checkpoint, so that a crash later on costs the next start nothing there.
+fn note_idle(broker: &Shared) {
+    let (topics, now) = (broker.catalogue.all(), Instant::now());
+    let logs = topics.iter().flat_map(|topic| &topic.partitions);
+    // Those that are begun now are not found again by the next look.
+    logs.filter(|log| log.note_if_idle(now)).take(IDLE_CHECKPOINTS_PER_LOOK).for_each(drop);
+}
+
+/// Keeps some room for freeing a full disk: made after the start, which it does not hold up, and again when it was used.
+pub async fn keep_spare(broker: Arc<Shared>) {
+    let mut upkeep = interval(SPARE_UPKEEP);
+    upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        upkeep.tick().await;
+        broker.spare.fill().await;
     }
 }
 

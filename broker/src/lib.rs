@@ -1,8 +1,8 @@
 //! The broker, in the order in which a request meets its parts:
 //!
 //! - [`broker`]: starts and stops; [`shared`] holds everything together. [`config`] is what it is told, [`cli`] how.
-//! - [`listener`] accepts, and [`open_connections`] counts; [`connection`] reads, handles and answers in order, paying from
-//!   [`request_memory`].
+//! - [`listener`] accepts, and [`open_connections`] counts; [`descriptors`] says how many there can be; [`connection`] reads,
+//!   handles and answers in order, paying from [`request_memory`].
 //! - [`api`]: one file per Kafka API.
 //! - [`topics`]: which topics exist, and what the broker knows of itself.
 //! - [`log`]: the partition log: sequencer, segments, group commit, high watermark, recovery.
@@ -20,6 +20,7 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod descriptors;
 mod housekeeping;
 mod http;
 pub mod listener;

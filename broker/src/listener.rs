@@ -7,6 +7,7 @@ use tokio::time::sleep;
 
 use crate::{
     connection,
+    descriptors::Descriptors,
     metrics::ConnectionRefused,
     shared::{Endpoint, Shared},
 };
@@ -37,14 +38,24 @@ pub async fn accept(broker: Arc<Shared>, mut listener: Box<dyn Listener>, endpoi
 }
 
 fn serve(broker: &Arc<Shared>, endpoint: &Arc<Endpoint>, connection: Connection) {
-    let Some(open) = broker.connections.enter() else {
-        broker.metrics.connection_refused(ConnectionRefused::Limit);
-        broker.say_of_stranger(|| {
-            format!(
-                "connection of {} closed: {} connections are open (--max-connections)",
-                connection.peer, broker.config.max_connections
-            )
-        });
+    let limit = broker.connections_max();
+    let Some(open) = broker.connections.enter(limit) else {
+        let peer = connection.peer;
+        if limit < broker.config.max_connections {
+            broker.metrics.connection_refused(ConnectionRefused::Descriptors);
+            let descriptors = Descriptors::new(broker.config.descriptors).limit();
+            broker.say_of_stranger(|| {
+                format!(
+                    "connection of {peer} closed: {limit} connections are open, and the {descriptors} file descriptors of this \
+                     process are kept for its logs; raise the limit (ulimit -n)"
+                )
+            });
+        } else {
+            broker.metrics.connection_refused(ConnectionRefused::Limit);
+            broker.say_of_stranger(|| {
+                format!("connection of {peer} closed: {limit} connections are open (--max-connections)")
+            });
+        }
         return;
     };
     let serving = connection::serve(Arc::clone(broker), Arc::clone(endpoint), connection);

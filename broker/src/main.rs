@@ -69,7 +69,7 @@ fn ask() -> bool {
 }
 
 async fn run(args: Args) -> ExitCode {
-    let (data_dir, config) = match args.into_config() {
+    let (data_dir, mut config) = match args.into_config() {
         Ok(config) => config,
         Err(error) => {
             // A flag that contradicts another is a mistake in usage, as one that cannot be read is.
@@ -77,7 +77,7 @@ async fn run(args: Args) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    raise_descriptor_limit();
+    config.descriptors = raise_descriptor_limit();
     let boot_id = match boot_id() {
         Ok(id) => id,
         Err(error) => return refuse(&format!("the machine's boot id cannot be read: {error}")),
@@ -153,14 +153,16 @@ fn start_logging(args: &Args) {
     }
 }
 
-/// Each partition and each connection holds descriptors; the usual soft limit of 1,024 is a relic of `select`.
-fn raise_descriptor_limit() {
+/// Each partition and each connection holds descriptors; the usual soft limit of 1,024 is a relic of `select`. Gives the
+/// limit that is in force now.
+fn raise_descriptor_limit() -> Option<usize> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
     {
         tracing::warn!("the limit of file descriptors stays at {:?}: {error}", limit.current);
     }
+    getrlimit(Resource::Nofile).current.and_then(|current| usize::try_from(current).ok())
 }
 
 /// Changes whenever the machine is started anew, and with it the page cache is empty.

@@ -10,21 +10,19 @@ use tokio::sync::Notify;
 
 /// How many there are.
 pub struct OpenConnections {
-    limit: usize,
     count: AtomicUsize,
     none: Notify,
     gauge: Gauge,
 }
 
 impl OpenConnections {
-    /// At most `limit`, shown by `gauge`.
-    pub fn new(limit: usize, gauge: Gauge) -> Arc<Self> {
-        Arc::new(Self { limit, count: AtomicUsize::new(0), none: Notify::new(), gauge })
+    /// Shown by `gauge`.
+    pub fn new(gauge: Gauge) -> Arc<Self> {
+        Arc::new(Self { count: AtomicUsize::new(0), none: Notify::new(), gauge })
     }
 
-    /// One more, unless the limit is reached.
-    pub fn enter(self: &Arc<Self>) -> Option<OpenConnection> {
-        let limit = self.limit;
+    /// One more, unless there are `limit`.
+    pub fn enter(self: &Arc<Self>, limit: usize) -> Option<OpenConnection> {
         self.count
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| (count < limit).then_some(count + 1))
             .ok()?;

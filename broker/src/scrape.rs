@@ -17,6 +17,9 @@ pub async fn text(vitals: &Vitals) -> String {
     let topics = broker.catalogue.all();
     let logs = || topics.iter().flat_map(|topic| &topic.partitions);
     let gauges = &broker.metrics.scraped;
+    gauges.sealed_files_open.set(broker.open_files.count() as f64);
+    gauges.sealed_files_reopened.absolute(broker.open_files.reopened());
+    gauges.sealed_files_shed.absolute(broker.open_files.shed_so_far());
     gauges.unflushed_bytes.set(logs().map(|log| log.unflushed_bytes() as f64).sum::<f64>());
     let oldest = logs().filter_map(|log| log.oldest_unflushed()).min();
     gauges

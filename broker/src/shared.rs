@@ -8,13 +8,14 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     config::Config,
-    log::{CleanMark, PartitionLog, State, StorageError},
+    descriptors::Descriptors,
+    log::{CleanMark, OpenFiles, PartitionLog, State, StorageError},
     metrics::BrokerMetrics,
     open_connections::OpenConnections,
     rate_limited_log::RateLimitedLog,
     request_memory::MemoryBudget,
     stage::{Stage, StageSetter},
-    storage::{Files, LockGuard},
+    storage::{Files, LockGuard, spare::Spare},
     topics::{Catalogue, meta::Meta},
 };
 
@@ -38,6 +39,10 @@ pub struct Shared {
     pub seams: Seams,
     /// The data directory.
     pub files: Arc<dyn Files>,
+    /// The files of sealed segments.
+    pub open_files: OpenFiles,
+    /// Room for what must be written before a full disk is freed.
+    pub spare: Spare,
     /// The topics.
     pub catalogue: Catalogue,
     /// What the broker knows of itself.
@@ -61,6 +66,13 @@ impl Shared {
     /// Lets go of the data directory: nothing here writes any more.
     pub fn unlock(&self) {
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Connections that there can be beside the logs that there are, by `--max-connections` and by the descriptors of the
+    /// process.
+    pub fn connections_max(&self) -> usize {
+        let descriptors = Descriptors::new(self.config.descriptors);
+        descriptors.connections_max(self.catalogue.partitions()).min(self.config.max_connections)
     }
 
     /// How far a stop has come.

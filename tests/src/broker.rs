@@ -299,6 +299,15 @@ impl Broker {
         wait_until(&format!("a log line with {text:?}"), || self.log().contains(text));
     }
 
+    /// Open file descriptors.
+    ///
+    /// # Panics
+    /// If the kernel does not say.
+    pub fn open_descriptors(&mut self) -> usize {
+        let path = format!("/proc/{}/fd", self.process().id());
+        std::fs::read_dir(path).expect("the kernel knows its processes").count()
+    }
+
     /// Resident memory in bytes.
     ///
     /// # Panics

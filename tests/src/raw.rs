@@ -11,7 +11,10 @@ use gapless_common::{
     protocol::{
         Part, RecordData, Request, Text, decode_response, encode_request_frame,
         messages::{
-            FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest,
+            CreateTopicsRequest, DeleteRecordsRequest, FetchRequest, InitProducerIdRequest,
+            ListOffsetsRequest, MetadataRequest, ProduceRequest,
+            create_topics::CreatableTopic,
+            delete_records::{DeleteRecordsPartition, DeleteRecordsTopic},
             fetch::{FetchPartition, FetchTopic},
             list_offsets::{ListOffsetsPartition, ListOffsetsTopic},
             metadata::MetadataRequestTopic,
@@ -142,6 +145,25 @@ impl RawClient {
         });
     }
 
+    /// Asks for a topic with so many partitions; the answer's code.
+    ///
+    /// # Panics
+    /// If there is no answer for the topic.
+    pub fn try_create_topic(&mut self, topic: &str, partitions: i32) -> ErrorCode {
+        let wanted = CreatableTopic {
+            name: topic.into(),
+            num_partitions: partitions,
+            replication_factor: 1,
+            ..CreatableTopic::default()
+        };
+        let request = CreateTopicsRequest {
+            topics: vec![wanted],
+            timeout_ms: 60_000,
+            ..CreateTopicsRequest::default()
+        };
+        self.call(&request, 5).topics.first().expect("an answer for the topic").error_code
+    }
+
     /// A new producer id, with its epoch.
     ///
     /// # Panics
@@ -167,6 +189,27 @@ impl RawClient {
         let mut response = self.call(&produce_request(topic, partition, batch), 9);
         let mut topic = response.responses.pop().expect("an answer for the topic");
         topic.partition_responses.pop().expect("an answer for the partition")
+    }
+
+    /// Deletes the records of a partition below an offset (−1: all). The first one that is left.
+    ///
+    /// # Errors
+    /// The partition's error.
+    ///
+    /// # Panics
+    /// If there is no answer for the partition.
+    pub fn delete_records(&mut self, topic: &str, partition: i32, offset: i64) -> Result<i64, ErrorCode> {
+        let wanted = DeleteRecordsPartition { partition_index: partition, offset };
+        let topic = DeleteRecordsTopic { name: topic.into(), partitions: vec![wanted] };
+        let request = DeleteRecordsRequest { topics: vec![topic], timeout_ms: 30_000 };
+        let mut response = self.call(&request, 2);
+        let mut topic = response.topics.pop().expect("an answer for the topic");
+        let partition = topic.partitions.pop().expect("an answer for the partition");
+        if partition.error_code == ErrorCode::NONE {
+            Ok(partition.low_watermark)
+        } else {
+            Err(partition.error_code)
+        }
     }
 
     /// Reads a partition from its start to its high watermark: offset and value of each record.

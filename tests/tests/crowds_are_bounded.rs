@@ -96,6 +96,39 @@ fn without_descriptors_connections_are_refused_and_logs_go_on() {
     assert_eq!(RawClient::connect(broker.address()).fetch_all("served", 0).len(), 20);
 }
 
+#[test]
+fn a_log_of_many_segments_takes_few_descriptors() {
+    const DESCRIPTORS: u32 = 100;
+    let mut broker = Broker::builder()
+        .descriptors(DESCRIPTORS)
+        .flag("--segment-bytes", "1MiB")
+        .flag("--retention-ms", -1)
+        .start();
+    let mut client = RawClient::connect(broker.address());
+    client.create_topic("long");
+    let value = |number: u8| vec![number; 600 << 10];
+    // Each has a segment of its own, with two files.
+    let wanted: Vec<(i64, Vec<u8>)> = (0..60).map(|number| (i64::from(number), value(number))).collect();
+    for (offset, value) in &wanted {
+        assert_eq!(client.produce("long", 0, batch(&[value], None)).base_offset, *offset);
+    }
+    for _ in 0..2 {
+        assert!(RawClient::connect(broker.address()).fetch_all("long", 0) == wanted);
+        assert!(broker.metric("gapless_broker_partition_segments", &[]) >= 60.0);
+        let (open, limit) = (
+            broker.metric("gapless_broker_sealed_files_open", &[]),
+            broker.metric("gapless_broker_sealed_files_limit", &[]),
+        );
+        assert!(open > 0.0 && open <= limit, "{open} of {limit} files");
+        let all = broker.open_descriptors();
+        assert!(all < DESCRIPTORS as usize / 2, "{all} descriptors");
+        broker.restart();
+    }
+    // More partitions than there are descriptors are refused, and not begun.
+    let refused = RawClient::connect(broker.address()).try_create_topic("wide", 50);
+    assert_eq!(refused, ErrorCode::INVALID_PARTITIONS);
+}
+
 /// Sends a batch of each of these producers without waiting in between; gives the answers' codes.
 fn one_batch_each(address: &str, ids: std::ops::Range<i64>) -> Vec<ErrorCode> {
     let mut stream = TcpStream::connect(address).unwrap();

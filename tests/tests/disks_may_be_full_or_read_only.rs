@@ -11,6 +11,7 @@ use gapless_tests::{
     mounts::Mount,
     process::Ended,
     raw::{Fetched, RawClient},
+    wait::wait_until,
 };
 
 const MIB: u64 = 1 << 20;
@@ -62,6 +63,43 @@ fn a_full_disk_refuses_retriably_serves_what_it_has_and_takes_the_rest_once_ther
     }
     broker.restart();
     assert!(RawClient::connect(broker.address()).fetch_all("full", 0) == wanted(20));
+}
+
+#[test]
+fn a_full_disk_is_freed_by_deleting_records() {
+    for mount in [Mount::tmpfs(12 * MIB), Mount::ext4(24 * MIB)] {
+        let Some(mount) = mount else { return };
+        let mut broker = Broker::builder().data_dir(mount.join("data")).start();
+        let mut client = RawClient::connect(broker.address());
+        client.create_topic("full");
+        let (id, epoch) = client.init_producer_id();
+        let send = |client: &mut RawClient, sequence: i32| {
+            client.produce("full", 0, batch(&[&value(sequence)], Some(Stamp { id, epoch, sequence })))
+        };
+        for number in 0..20 {
+            assert_eq!(send(&mut client, number).error_code, ErrorCode::NONE);
+        }
+        wait_until("room is kept", || {
+            fs::read_dir(mount.join("data/spare")).is_ok_and(|names| names.count() == 5)
+        });
+        mount.fill();
+        assert_eq!(send(&mut client, 20).error_code, ErrorCode::KAFKA_STORAGE_ERROR);
+        // Twice in the middle of a segment, which frees nothing.
+        for before in [5, 10, 20] {
+            assert_eq!(client.delete_records("full", 0, before), Ok(before));
+        }
+        wait_until("there is room", || send(&mut client, 20).error_code == ErrorCode::NONE);
+        for number in 15..20 {
+            let again = send(&mut client, number);
+            assert_eq!((again.error_code, again.base_offset), (ErrorCode::NONE, i64::from(number)));
+        }
+        broker.restart();
+        let mut client = RawClient::connect(broker.address());
+        assert_eq!(client.offset_at("full", 0, -2), 20);
+        let again = send(&mut client, 20);
+        assert_eq!((again.error_code, again.base_offset), (ErrorCode::NONE, 20));
+        assert_eq!(client.end_offset("full", 0), 21, "nothing twice");
+    }
 }
 
 #[test]

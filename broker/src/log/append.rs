@@ -19,7 +19,7 @@ use super::segment::{Segment, segment_path};
 use super::sequencer::{Append, BatchFacts, Decision, Sequencer};
 use super::verified::Verified;
 use super::{PartitionLog, Refusal, StorageError};
-use crate::storage::{WriteError, create_over, write_all_at};
+use crate::storage::{File, WriteError, create_over, write_all_at};
 
 /// What the broker and the topic demand of a batch.
 pub struct AppendPolicy<'a> {
@@ -53,6 +53,8 @@ pub struct Appended {
 pub(super) struct Appender {
     pub sequencer: Sequencer,
     pub active: Arc<Segment>,
+    /// The active segment's.
+    pub file: Arc<dyn File>,
     /// Where the next batch goes, in the active segment.
     pub position: u64,
     /// Bytes of a batch that did not come to be may lie behind `position`.
@@ -155,7 +157,7 @@ impl PartitionLog {
         }
         let parts = [Bytes::copy_from_slice(&head), batch.slice(HEADER_SIZE.min(batch.len())..)];
         appender.unsettled = true;
-        if let Err(error) = write_all_at(&*appender.active.file, appender.position, &parts).await {
+        if let Err(error) = write_all_at(&*appender.file, appender.position, &parts).await {
             if is_on(SeededBug::KeepDecisionOfFailedWrite) {
                 appender.sequencer.commit(append, None, self.uptime_ms());
             }
@@ -203,10 +205,12 @@ impl PartitionLog {
             self.go_offline(format!("syncing {} failed: {error}", self.site.directory.display()));
             return self.check_writable();
         }
-        let segment = Arc::new(Segment::new(file, Contents::empty(base_offset), Verified::from(0)));
+        let segment = Arc::new(Segment::new(file.clone(), Contents::empty(base_offset), Verified::from(0)));
         let sealed = std::mem::replace(&mut appender.active, segment.clone());
+        appender.file = file;
         appender.position = 0;
         self.with_shared(|shared| shared.segments.push(segment));
+        sealed.let_go(&self.sealed_files, &self.site.directory);
         self.note_sealed(appender, sealed);
         Ok(())
     }
@@ -235,7 +239,7 @@ impl PartitionLog {
             return Ok(());
         }
         let began = Instant::now();
-        let result = appender.active.file.flush().await;
+        let result = appender.file.flush().await;
         self.environment.flusher.observer().flushed(began.elapsed(), 0, result.is_err());
         match result {
             Ok(()) => {
@@ -251,7 +255,7 @@ impl PartitionLog {
 
     /// Removes what a write that did not get to its end has left behind the last batch.
     pub(super) async fn cut_off(&self, appender: &mut Appender) -> Result<(), StorageError> {
-        match appender.active.file.truncate(appender.position).await {
+        match appender.file.truncate(appender.position).await {
             Ok(()) => {
                 appender.unsettled = false;
                 appender.cut = true;

@@ -21,7 +21,7 @@ use super::Site;
 use super::epochs::LeaderEpochs;
 use super::sequencer::Sequencer;
 use super::summary::Summary;
-use crate::storage::{Files, replace_file};
+use crate::storage::{Files, replace_file, spare::Spare};
 
 const MAGIC: [u8; 4] = *b"GLPS";
 const FORMAT_VERSION: u32 = 1;
@@ -92,16 +92,21 @@ pub(super) fn parse_name(name: &str) -> Option<Offset> {
     all_digits.then(|| digits.parse().ok().map(Offset)).flatten()
 }
 
-/// Writes one; it is durable when this returns.
+/// Writes one; it is durable when this returns. With `spare` it is written even on a full disk.
 pub(super) async fn write(
     files: &dyn Files,
+    spare: Option<&Spare>,
     site: &Site,
     offset: Offset,
     mut content: BytesMut,
 ) -> io::Result<()> {
     let checksum = crc32fast::hash(&content);
     content.put_u32(checksum);
-    replace_file(files, &path(&site.directory, offset), content.freeze()).await.map(drop)
+    let (path, content) = (path(&site.directory, offset), content.freeze());
+    match spare {
+        Some(spare) => spare.replace_file(&path, content).await.map(drop),
+        None => replace_file(files, &path, content).await.map(drop),
+    }
 }
 
 /// Reads one; `None` if it cannot be believed.

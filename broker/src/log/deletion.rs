@@ -2,7 +2,8 @@
 //!
 //! The order makes a crash harmless at any step: the start of the log is durable before anything below it is unlinked,
 //! and each unlinking is durable before the next, oldest first. What is left below the start is unlinked by the next
-//! check. Whoever reads a segment meanwhile holds its file, and goes on reading.
+//! check. On a full disk both the start and the checkpoint that goes before it take the room that is kept for them
+//! ([`crate::storage::spare`]). Whoever reads a segment meanwhile holds its file, and goes on reading.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -88,6 +89,8 @@ impl PartitionLog {
             reclaimed.segments += 1;
             reclaimed.bytes += size;
         }
+        // What it took to get here is kept again.
+        self.environment.spare.fill().await;
         tracing::info!(
             "partition {}: {} segments of {} bytes are deleted; the log starts at {}",
             self.site,

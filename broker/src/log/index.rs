@@ -12,6 +12,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use gapless_common::types::Offset;
 
 use super::index_file::Format;
+use super::open_files::SealedFile;
 use super::summary::Summary;
 use crate::storage::{File, read_exact_at};
 
@@ -83,13 +84,13 @@ pub(super) enum SegmentIndex {
     /// Of the active segment, or of a sealed one whose index could not be written.
     Memory(OffsetIndex),
     /// Of a sealed segment: the file, which this process has written or checked.
-    File { file: Arc<dyn File>, entries: u64 },
+    File { file: Arc<SealedFile>, entries: u64 },
 }
 
 impl SegmentIndex {
     /// An index that lies in `file`, as [`OffsetIndex::encode`] wrote it.
-    pub(super) fn in_file(file: Arc<dyn File>, index: &OffsetIndex) -> Self {
-        Self::File { file, entries: index.entries.len() as u64 }
+    pub(super) fn in_file(file: SealedFile, index: &OffsetIndex) -> Self {
+        Self::File { file: Arc::new(file), entries: index.entries.len() as u64 }
     }
 
     /// A position at or before that of `offset`, as far as memory knows one.
@@ -121,7 +122,7 @@ fn relative(base: Offset, offset: Offset) -> u64 {
 /// A look-up under way.
 pub(super) enum Lookup {
     Found(Option<Entry>),
-    Search { file: Arc<dyn File>, entries: u64, relative: u64 },
+    Search { file: Arc<SealedFile>, entries: u64, relative: u64 },
 }
 
 impl Lookup {
@@ -131,6 +132,16 @@ impl Lookup {
         let (file, entries, relative) = match self {
             Self::Found(entry) => return entry,
             Self::Search { file, entries, relative } => (file, entries, relative),
+        };
+        let file = match file.open().await {
+            Ok(file) => file,
+            Err(error) => {
+                tracing::warn!(
+                    "{} cannot be opened, searching its segment from the start: {error}",
+                    file.path().display()
+                );
+                return None;
+            }
         };
         let (mut low, mut high) = (0, entries);
         let mut floor = None;
@@ -168,6 +179,7 @@ mod tests {
     use gapless_common::seam::{RealSpawn, Spawner};
 
     use super::*;
+    use crate::log::open_files::{OpenFiles, SealedFiles};
     use crate::storage::{Files as _, RealFiles, write_all_at};
 
     /// Batches of 10 records and 1,000 bytes.
@@ -188,13 +200,15 @@ mod tests {
     #[tokio::test]
     async fn memory_and_file_find_the_same() {
         let directory = tempfile::tempdir().unwrap();
-        let files = RealFiles::new(directory.path(), Spawner::new(RealSpawn));
+        let files = Arc::new(RealFiles::new(directory.path(), Spawner::new(RealSpawn)));
+        let sealed = SealedFiles::new(&OpenFiles::new(files.clone(), 2));
         for batches in [0, 1, 6, 11, 50] {
             let index = index(batches);
-            let file = files.create(Path::new(&format!("{batches}.index"))).await.unwrap();
+            let path = Path::new("topic").with_extension(batches.to_string());
+            let file = files.create(&path).await.unwrap();
             let bytes = index.encode(&Summary::empty(Offset(100)));
             write_all_at(&*file, 0, &[bytes]).await.unwrap();
-            let in_file = SegmentIndex::in_file(file, &index);
+            let in_file = SegmentIndex::in_file(sealed.seal(path, file), &index);
             let in_memory = SegmentIndex::Memory(index);
             for offset in 0..600 {
                 let expected = in_memory.lookup(Offset(100), Offset(100 + offset)).finish().await;

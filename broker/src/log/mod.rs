@@ -15,6 +15,7 @@
 //! - [`recovery`]: what is believed of a log after a crash: evidence is gathered, a pure function judges it.
 //! - `quarantine`, `losses`, `scrub`: corruption that was found, what of it the operator has accepted, and looking for it.
 //! - [`tools`]: what can be done to a log while no broker runs.
+//! - [`open_files`]: the files of sealed segments, open up to a bound.
 //! - `epochs`, `state_file`, `segment`, `contents`, `summary`, [`error`]: what these need.
 //!
 //! What must never be: an acknowledged batch that is not in the log, a batch in it twice, a byte below the high watermark
@@ -34,6 +35,7 @@ mod index;
 mod index_file;
 mod losses;
 mod notes;
+pub mod open_files;
 mod partition;
 mod quarantine;
 mod read;
@@ -68,11 +70,12 @@ pub use error::{OpenError, ReadError, Refusal, StorageError};
 pub use flush_marks::FlushMarks;
 pub use flusher::{FlushObserver, Flusher};
 pub use losses::{Loss, Losses};
+pub use open_files::OpenFiles;
 pub use partition::{PartitionLog, State};
 pub use recovery::{Prior, RecoveryReport, verdict::Boot};
 pub use scrub::Scrubbed;
 
-use crate::storage::Files;
+use crate::storage::{Files, spare::Spare};
 
 /// Bytes between two entries of an offset index: Kafka's default of `index.interval.bytes`.
 pub const INDEX_INTERVAL_BYTES_DEFAULT: u64 = 4096;
@@ -154,10 +157,14 @@ impl std::fmt::Display for Site {
 /// What all logs of a broker share.
 #[derive(Clone)]
 pub struct LogEnvironment {
-    /// The data directory.
+    /// The data directory, as [`OpenFiles::shedding`] gives it.
     pub files: Arc<dyn Files>,
     /// The task that flushes.
     pub flusher: Flusher,
     /// For what must get to its end whoever began it.
     pub spawner: Spawner,
+    /// The files of sealed segments.
+    pub open_files: OpenFiles,
+    /// Room for what must be written before a full disk is freed.
+    pub spare: Spare,
 }

@@ -2,13 +2,17 @@
 //! checkpoints ([`super::checkpoint`]). One task per partition writes them, one after the other, outside the
 //! acknowledgement path. None of them is needed: what could not be written costs the next start some reading.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use gapless_common::{
     seeded_bug::{SeededBug, is_on},
     types::Offset,
 };
+use tokio::time::Instant;
 
 use super::PartitionLog;
 use super::append::Appender;
@@ -31,6 +35,8 @@ pub(super) struct Notes {
     again: bool,
     /// Bytes flushed since the last one was taken.
     unsaved_bytes: u64,
+    /// When the last of them were flushed, or the log was opened.
+    flushed_at: Option<Instant>,
     /// The checkpoints on disk, oldest first.
     pub kept: Vec<Offset>,
     /// The segment that the newest of them speaks of, if this process wrote it.
@@ -40,6 +46,13 @@ pub(super) struct Notes {
 /// A start that had to read this part of the interval spares the next one that.
 const RECOVERED_SHARE: u64 = 16;
 
+/// A partition is idle when nothing was appended for so long. One that gets a record a minute is idle in between; it has its
+/// checkpoint once it has gathered enough.
+pub(super) const IDLE_AFTER: Duration = Duration::from_secs(10);
+/// An idle partition has a checkpoint behind all but this part of the interval (64 KiB of 64 MiB): ten thousand such rests
+/// are read within a second, and what comes in drops does not cost a checkpoint each.
+const IDLE_SHARE: u64 = 1024;
+
 enum Work {
     Seal(Arc<Segment>),
     Write(Summary, BytesMut),
@@ -48,7 +61,7 @@ enum Work {
 
 impl Notes {
     pub(super) fn new(kept: Vec<Offset>, unsaved_bytes: u64) -> Self {
-        Self { kept, unsaved_bytes, ..Self::default() }
+        Self { kept, unsaved_bytes, flushed_at: Some(Instant::now()), ..Self::default() }
     }
 
     fn next(&mut self) -> Option<Work> {
@@ -68,8 +81,24 @@ impl PartitionLog {
     pub(super) fn note_flushed(self: &Arc<Self>, bytes: u64) {
         self.note(|notes| {
             notes.unsaved_bytes += bytes;
+            notes.flushed_at = Some(Instant::now());
             notes.wanted |= notes.unsaved_bytes >= self.config.checkpoint_interval_bytes;
         });
+    }
+
+    /// Sees to a checkpoint if the log has been idle for long enough, and a start would have to read enough of it. Whether it
+    /// was so.
+    pub fn note_if_idle(self: &Arc<Self>, now: Instant) -> bool {
+        let enough = self.config.checkpoint_interval_bytes / IDLE_SHARE;
+        let mut is_due = false;
+        self.note(|notes| {
+            let idle_since = notes.flushed_at.map(|at| now.saturating_duration_since(at));
+            is_due = !notes.under_way
+                && notes.unsaved_bytes > enough
+                && idle_since.is_some_and(|idle| idle >= IDLE_AFTER);
+            notes.wanted |= is_due;
+        });
+        is_due
     }
 
     /// So many bytes were read when the log was opened.
@@ -149,8 +178,10 @@ impl PartitionLog {
             let files = &*self.environment.files;
             match work {
                 None => break,
-                Some(Work::Seal(segment)) => segment.seal(files, &self.site.directory).await,
-                Some(Work::Write(at, content)) => self.write_checkpoint(&at, content).await,
+                Some(Work::Seal(segment)) => {
+                    segment.seal(files, &self.sealed_files, &self.site.directory).await;
+                }
+                Some(Work::Write(at, content)) => self.write_checkpoint(&at, content, false).await,
                 Some(Work::Take) => self.take_checkpoint().await,
             }
         }
@@ -158,12 +189,13 @@ impl PartitionLog {
     }
 
     async fn take_checkpoint(self: &Arc<Self>) {
-        let (contents, at, content) = {
+        let (contents, at, content, again) = {
             let appender = self.appender.lock().await;
             let at = appender.active.summary();
-            let is_known = self.with_notes(|notes| {
+            let (again, is_known) = self.with_notes(|notes| {
                 notes.unsaved_bytes = 0;
-                !std::mem::take(&mut notes.again) && notes.kept.last() == Some(&at.next_offset)
+                let again = std::mem::take(&mut notes.again);
+                (again, !again && notes.kept.last() == Some(&at.next_offset))
             });
             // Of an empty log there is nothing to know.
             let is_empty = at.next_offset == Offset(0);
@@ -172,25 +204,30 @@ impl PartitionLog {
             }
             let epochs = self.with_shared(|shared| shared.epochs.clone());
             let content = checkpoint::encode(&self.site, &at, &epochs, &appender.sequencer);
-            (appender.active.contents(), at, content)
+            (appender.active.contents().filter(|_| at.size > 0), at, content, again)
         };
         if !is_on(SeededBug::TrustAbandonedSnapshot) && self.wait_flushed(at.next_offset).await.is_err() {
             return;
         }
-        // Before the checkpoint, which is of no use without it.
+        // Before the checkpoint, without which the segment is read from its start.
         if let Some(contents) = contents
             && let Err(error) = contents.write(&*self.environment.files, &self.site.directory).await
         {
             let path = segment_path(&self.site.directory, at.base_offset);
-            return tracing::warn!("the indexes of {} so far were not written: {error}", path.display());
+            tracing::warn!("the indexes of {} so far were not written: {error}", path.display());
+            if !again {
+                return;
+            }
         }
-        self.write_checkpoint(&at, content).await;
+        self.write_checkpoint(&at, content, again).await;
     }
 
-    async fn write_checkpoint(&self, at: &Summary, content: BytesMut) {
+    /// One that is needed for freeing a full disk may take the room that is kept for that.
+    async fn write_checkpoint(&self, at: &Summary, content: BytesMut, is_needed: bool) {
         let offset = at.next_offset;
         let (files, directory) = (&*self.environment.files, &self.site.directory);
-        if let Err(error) = checkpoint::write(files, &self.site, offset, content).await {
+        let spare = Some(&self.environment.spare).filter(|_| is_needed);
+        if let Err(error) = checkpoint::write(files, spare, &self.site, offset, content).await {
             return tracing::warn!("partition {}: no checkpoint at offset {offset}: {error}", self.site);
         }
         let superseded = self.with_notes(|notes| {

@@ -19,6 +19,7 @@ use super::epochs::LeaderEpochs;
 use super::flush_marks::MarkKey;
 use super::losses::Losses;
 use super::notes::Notes;
+use super::open_files::SealedFiles;
 use super::quarantine::Quarantine;
 use super::segment::Segment;
 use super::summary::Summary;
@@ -49,6 +50,7 @@ pub struct PartitionLog {
     pub(super) site: Site,
     pub(super) config: LogConfig,
     pub(super) environment: LogEnvironment,
+    pub(super) sealed_files: SealedFiles,
     pub(super) leader_epoch: LeaderEpoch,
     /// Appends, one at a time, in the order in which they came.
     pub(super) appender: tokio::sync::Mutex<Appender>,
@@ -137,6 +139,7 @@ pub(super) struct Start {
     pub losses: Losses,
     pub appender: Appender,
     pub notes: Notes,
+    pub sealed_files: SealedFiles,
 }
 
 impl PartitionLog {
@@ -172,6 +175,7 @@ impl PartitionLog {
             config,
             key: environment.flusher.new_key(),
             environment: environment.clone(),
+            sealed_files: start.sealed_files,
             leader_epoch,
             producers: AtomicUsize::new(start.appender.sequencer.producers()),
             appender: tokio::sync::Mutex::new(start.appender),
@@ -338,6 +342,7 @@ impl PartitionLog {
         {
             let _no_append = self.appender.lock().await;
             self.with_shared(|shared| shared.gone = Some(Gone::Retired));
+            self.sealed_files.retire();
             self.changed();
         }
         // Nothing is written any more into a directory that may be another topic's by and by.
@@ -445,7 +450,7 @@ impl PartitionLog {
         let log = self.clone();
         let began = Instant::now();
         let done = Box::new(move |result| log.end_flush(end, mark, began.elapsed(), result));
-        Some(FlushJob { file: active.file.clone(), done })
+        Some(FlushJob { file: active.active_file(), done })
     }
 
     fn end_flush(self: &Arc<Self>, end: Offset, mark: Summary, took: Duration, result: std::io::Result<()>) {

@@ -1,7 +1,7 @@
 //! Corruption that was found while the partition is in service: from its offset on nothing is served, and the next start
 //! will not have forgotten it, even if its recovery does not look there.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use gapless_common::types::{LeaderEpoch, Offset};
 use tokio::sync::MutexGuard;
@@ -23,17 +23,34 @@ pub(super) struct Quarantine {
     pub saved: bool,
 }
 
+/// What a write does on a full disk.
+#[derive(Clone, Copy)]
+enum Full {
+    Fails,
+    /// It is needed for freeing that disk: [`crate::storage::spare`].
+    TakesSpare,
+}
+
 impl PartitionLog {
     /// A read did not find the batch that belongs there. What will pass (no descriptor, no memory) is told to who reads;
     /// anything else quarantines the partition.
     pub(super) fn bad_batch(self: &Arc<Self>, segment: &Segment, bad: &BadBatch) -> StorageError {
         let file = segment_path(&self.site.directory, segment.base_offset);
+        let is_lost = |source: &io::Error| is_lost(source) || self.is_missing(segment, source);
         if let Some(source) = bad.source.as_ref().filter(|source| !is_lost(source)) {
             let step = format!("reading {} at position {}", file.display(), bad.position);
             return StorageError::Step { step, source: source.clone() };
         }
         let why = format!("{} at position {}: {}", file.display(), bad.position, bad.why);
         self.quarantine(bad.offset, why.into())
+    }
+
+    /// The file of a segment was not there when it was to be opened again. That is a loss, unless the segment, or the whole
+    /// log, was deleted meanwhile: which is known before the file goes.
+    fn is_missing(&self, segment: &Segment, error: &io::Error) -> bool {
+        let next_offset = segment.summary().next_offset;
+        let is_ours = self.with_shared(|shared| shared.gone.is_none() && next_offset > shared.log_start);
+        error.kind() == io::ErrorKind::NotFound && is_ours
     }
 
     /// The leader epoch of a batch lies outside its checksum; here is what else is known of it.
@@ -75,7 +92,7 @@ impl PartitionLog {
         if self.with_shared(is_saved) {
             return;
         }
-        if let Err(error) = self.write_state(&one_at_a_time, self.log_start_offset()).await {
+        if let Err(error) = self.write_state(&one_at_a_time, self.log_start_offset(), Full::Fails).await {
             tracing::error!(
                 "partition {}: {error}; a restart will not know of the quarantine until what is corrupt is read again",
                 self.site
@@ -90,7 +107,7 @@ impl PartitionLog {
         if is_retired || start <= self.log_start_offset() {
             return Ok(());
         }
-        self.write_state(&one_at_a_time, start).await?;
+        self.write_state(&one_at_a_time, start, Full::TakesSpare).await?;
         self.with_shared(|shared| shared.log_start = start);
         Ok(())
     }
@@ -100,6 +117,7 @@ impl PartitionLog {
         &self,
         _one_at_a_time: &MutexGuard<'_, ()>,
         log_start: Offset,
+        full: Full,
     ) -> Result<(), SmallFileError> {
         let (state, quarantined_at) = self.with_shared(|shared| {
             let quarantined = shared.quarantined.as_ref().map(|found| (found.at, found.why.clone()));
@@ -107,7 +125,11 @@ impl PartitionLog {
                 .with_quarantine(quarantined.as_ref());
             (state, quarantined.map(|(at, _)| at))
         });
-        state.write(&*self.environment.files, &self.site.directory).await?;
+        let (environment, directory) = (&self.environment, &self.site.directory);
+        match full {
+            Full::Fails => state.write(&*environment.files, directory).await?,
+            Full::TakesSpare => state.write_on_full_disk(&environment.spare, directory).await?,
+        }
         self.with_shared(|shared| {
             if let Some(found) = &mut shared.quarantined {
                 // It may have moved in the meantime.

@@ -9,7 +9,7 @@ use super::partition::Gone;
 use super::segment::Segment;
 use super::walk::{BadBatch, BatchWalk, Expected, Found};
 use super::{PartitionLog, ReadError, StorageError};
-use crate::storage::{FileRange, RangeOwner};
+use crate::storage::{File, FileRange, RangeOwner};
 
 /// Bytes that one fetch may have to wait for while they are verified: as many as a client asks for by default, some
 /// milliseconds of a disk.
@@ -19,6 +19,7 @@ const VERIFIED_PER_FETCH: usize = 1 << 20;
 struct Served {
     log: Arc<PartitionLog>,
     segment: Arc<Segment>,
+    file: Arc<dyn File>,
     /// Its first batch.
     first: Found,
 }
@@ -26,10 +27,10 @@ struct Served {
 impl RangeOwner for Served {
     fn unreadable(&self, position: u64, error: Arc<io::Error>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let Self { log, segment, first } = self;
+            let Self { log, segment, file, first } = self;
             let (offset, epoch) = (first.header.base_offset, first.header.leader_epoch);
             let expected = Expected { offset, epoch, epoch_max: log.leader_epoch };
-            let mut walk = BatchWalk::new(segment.file.clone(), first.position, segment.size(), expected);
+            let mut walk = BatchWalk::new(file.clone(), first.position, segment.size(), expected);
             // The batch that the byte belongs to, or one before it if that cannot be read either.
             let bad = loop {
                 match walk.next().await {
@@ -89,7 +90,15 @@ impl PartitionLog {
             Ok((segment.filter(|_| from < limit), from, limit))
         })?;
         let Some(segment) = segment else { return Ok(None) };
-        self.range(&segment, from, limit, max_bytes, at_least_one).await
+        let range = self.range(&segment, from, limit, max_bytes, at_least_one).await;
+        match range {
+            // Its file was closed, and unlinked before it was opened again.
+            Err(ReadError::Storage(StorageError::Step { .. })) if from < self.log_start_offset() => {
+                let (log_start, end) = (self.log_start_offset(), self.end_offset());
+                Err(ReadError::OutOfRange { from, log_start, end })
+            }
+            range => range,
+        }
     }
 
     /// Whether `from` lies in a segment to which nothing is appended any more: what [`PartitionLog::read`] gives there is
@@ -130,7 +139,7 @@ impl PartitionLog {
         }
         let verified = segment.verified.reach(first.position);
         if verified <= first.position {
-            return self.unverified_range(segment, &first, limit, max_bytes).await.map(Some);
+            return self.unverified_range(segment, walk.file(), &first, limit, max_bytes).await.map(Some);
         }
         // What is not verified is left to the next fetch.
         let fits = |end: u64| fits(end) && end <= verified;
@@ -147,13 +156,14 @@ impl PartitionLog {
                 }
             }
         }
-        Ok(Some(self.file_range(segment, &first, last.end())))
+        Ok(Some(self.file_range(segment, walk.file(), &first, last.end())))
     }
 
     /// As much of a range as may be verified for one fetch.
     async fn unverified_range(
         self: &Arc<Self>,
         segment: &Arc<Segment>,
+        file: &Arc<dyn File>,
         first: &Found,
         limit: Offset,
         max_bytes: usize,
@@ -161,7 +171,7 @@ impl PartitionLog {
         let fits = |end: u64| end - first.position <= max_bytes.min(VERIFIED_PER_FETCH) as u64;
         let (offset, epoch) = (first.header.base_offset, first.header.leader_epoch);
         let expected = Expected { offset, epoch, epoch_max: self.leader_epoch };
-        let mut reader = BatchReader::new(segment.file.clone(), first.position, segment.size(), expected);
+        let mut reader = BatchReader::new(file.clone(), first.position, segment.size(), expected);
         let mut end = first.position;
         // Batches at the limit are not even looked at: they may be half written.
         while reader.expected().offset < limit {
@@ -190,13 +200,20 @@ impl PartitionLog {
             }
         }
         segment.verified.add(first.position, end);
-        Ok(self.file_range(segment, first, end))
+        Ok(self.file_range(segment, file, first, end))
     }
 
-    fn file_range(self: &Arc<Self>, segment: &Arc<Segment>, first: &Found, end: u64) -> FileRange {
-        let owner = Arc::new(Served { log: self.clone(), segment: segment.clone(), first: *first });
+    fn file_range(
+        self: &Arc<Self>,
+        segment: &Arc<Segment>,
+        file: &Arc<dyn File>,
+        first: &Found,
+        end: u64,
+    ) -> FileRange {
+        let (log, segment) = (self.clone(), segment.clone());
+        let owner = Arc::new(Served { log, segment, file: file.clone(), first: *first });
         FileRange {
-            file: segment.file.clone(),
+            file: file.clone(),
             position: first.position,
             len: u32::try_from(end - first.position).unwrap_or(u32::MAX),
             owner,

@@ -77,17 +77,17 @@ impl PartitionLog {
         bytes: &mut u64,
     ) -> Result<Offset, BadBatch> {
         let Target { segment, from, limit, next_base } = target;
-        let Some((first, _)) = segment.find(*from, self.leader_epoch).await? else {
+        let Some((first, walk)) = segment.find(*from, self.leader_epoch).await? else {
             let why = format!("the segment ends before offset {from}");
             return Err(BadBatch { offset: *from, position: segment.size(), why, source: None });
         };
         if next_base.is_some() {
             // Else the page cache would be asked, which has no rot. The active segment's pages are not all clean.
-            segment.file.forget_cached(first.position, bytes_max.max(first.header.total_size() as u64));
+            walk.file().forget_cached(first.position, bytes_max.max(first.header.total_size() as u64));
         }
         let (offset, epoch) = (first.header.base_offset, first.header.leader_epoch);
         let expected = Expected { offset, epoch, epoch_max: self.leader_epoch };
-        let mut reader = BatchReader::new(segment.file.clone(), first.position, segment.size(), expected);
+        let mut reader = BatchReader::new(walk.file().clone(), first.position, segment.size(), expected);
         while *bytes < bytes_max && reader.expected().offset < *limit {
             let Some(found) = reader.header().await? else { break };
             // Half written, perhaps.

@@ -15,24 +15,33 @@ use gapless_common::{
 };
 
 use super::INDEX_INTERVAL_BYTES_DEFAULT;
-use super::contents::{Contents, read_index, read_times, relative, time_index_name};
+use super::contents::{Contents, index_name, read_index, read_times, relative, time_index_name};
 use super::index::{Entry, OffsetIndex, SegmentIndex};
-use super::retention::Held;
+use super::open_files::{SealedFile, SealedFiles};
+use super::retention;
 use super::summary::Summary;
 use super::time_index::TimeIndex;
 use super::verified::Verified;
 use super::walk::{BadBatch, BatchWalk, Expected, Found};
 use crate::storage::{File, Files, read_exact_at, replace_file};
 
+/// How a segment's file is held.
+enum Held {
+    /// Open until the segment is sealed: there may be unflushed bytes in it.
+    Pinned(Arc<dyn File>),
+    /// Open while there is room for it.
+    Sealed(Arc<SealedFile>),
+}
+
 /// A file of batches whose name is the offset of the first.
 pub(super) struct Segment {
     pub base_offset: Offset,
-    pub file: Arc<dyn File>,
     pub verified: Verified,
     body: Mutex<Body>,
 }
 
 struct Body {
+    file: Held,
     /// Of whole batches; the file may be longer while a write is under way.
     summary: Summary,
     index: SegmentIndex,
@@ -46,8 +55,9 @@ impl Segment {
     /// What the file holds up to its end, or will hold, and how much of it this process vouches for.
     pub(super) fn new(file: Arc<dyn File>, contents: Contents, verified: Verified) -> Self {
         let Contents { summary, index, times } = contents;
-        let body = Body { summary, index: SegmentIndex::Memory(index), times: Some(times), began: None };
-        Self { base_offset: summary.base_offset, file, verified, body: Mutex::new(body) }
+        let (file, index) = (Held::Pinned(file), SegmentIndex::Memory(index));
+        let body = Body { file, summary, index, times: Some(times), began: None };
+        Self { base_offset: summary.base_offset, verified, body: Mutex::new(body) }
     }
 
     /// Opens a sealed segment by what its index file says, without reading the log but for the header of its last batch.
@@ -57,10 +67,12 @@ impl Segment {
     /// When the segment itself cannot be opened.
     pub(super) async fn open_sealed(
         files: &dyn Files,
+        sealed: &SealedFiles,
         directory: &Path,
         base_offset: Offset,
     ) -> io::Result<Option<(Self, Summary)>> {
-        let file = files.open(&segment_path(directory, base_offset)).await?;
+        let path = segment_path(directory, base_offset);
+        let file = files.open(&path).await?;
         let size = file.size().await?;
         let Some((index_file, summary, index)) =
             read_index(files, directory, base_offset).await.unwrap_or(None)
@@ -71,10 +83,11 @@ impl Segment {
         if !fits && !is_on(SeededBug::TrustCorruptIndex) {
             return Ok(None);
         }
-        let body =
-            Body { summary, index: SegmentIndex::in_file(index_file, &index), times: None, began: None };
-        let verified = Verified::nothing();
-        Ok(Some((Self { base_offset, file, verified, body: Mutex::new(body) }, summary)))
+        let index_file = sealed.seal(directory.join(index_name(base_offset)), index_file);
+        let index = SegmentIndex::in_file(index_file, &index);
+        let file = Held::Sealed(Arc::new(sealed.seal(path, file)));
+        let body = Mutex::new(Body { file, summary, index, times: None, began: None });
+        Ok(Some((Self { base_offset, verified: Verified::nothing(), body }, summary)))
     }
 
     /// In place of one whose file is gone: of a partition that is quarantined from its start.
@@ -94,6 +107,35 @@ impl Segment {
         all_digits.then(|| digits.parse().ok().map(Offset)).flatten()
     }
 
+    /// The file; open for as long as it is held.
+    ///
+    /// # Errors
+    /// It was closed meanwhile and cannot be opened again.
+    pub(super) async fn file(&self) -> io::Result<Arc<dyn File>> {
+        let sealed = match &self.body().file {
+            Held::Pinned(file) => return Ok(file.clone()),
+            Held::Sealed(sealed) => sealed.clone(),
+        };
+        sealed.open().await
+    }
+
+    /// The file of an active segment. Nothing can be written to what is given of a sealed one.
+    pub(super) fn active_file(&self) -> Arc<dyn File> {
+        match &self.body().file {
+            Held::Pinned(file) => file.clone(),
+            Held::Sealed(_) => Arc::new(NoFile),
+        }
+    }
+
+    /// All of it is flushed, and nothing is written to it any more: from here on it may be closed while nobody reads.
+    pub(super) fn let_go(&self, sealed: &SealedFiles, directory: &Path) {
+        let mut body = self.body();
+        if let Held::Pinned(file) = &body.file {
+            let path = segment_path(directory, self.base_offset);
+            body.file = Held::Sealed(Arc::new(sealed.seal(path, file.clone())));
+        }
+    }
+
     /// Bytes of whole batches.
     pub(super) fn size(&self) -> u64 {
         self.body().summary.size
@@ -111,9 +153,9 @@ impl Segment {
     }
 
     /// As far as retention is concerned.
-    pub(super) fn held(&self) -> Held {
+    pub(super) fn held(&self) -> retention::Held {
         let Summary { next_offset, size, max_timestamp, .. } = self.body().summary;
-        Held { next_offset, size, max_timestamp }
+        retention::Held { next_offset, size, max_timestamp }
     }
 
     /// When the segment was begun, to the next check of retention: by the wall clock if such a check saw it empty, else
@@ -129,7 +171,8 @@ impl Segment {
                 return body.began;
             }
         }
-        let bytes = read_exact_at(&*self.file, 0, HEADER_SIZE).await.ok()?;
+        let file = self.file().await.ok()?;
+        let bytes = read_exact_at(&*file, 0, HEADER_SIZE).await.ok()?;
         let first = BatchHeader::parse(&bytes).ok()?.max_timestamp.min(now_ms);
         self.body().began = Some(first);
         Some(first)
@@ -168,10 +211,10 @@ impl Segment {
 
     /// Nothing is appended any more, and all is flushed: the indexes go to their files. They are hints, so failing is no
     /// loss; they stay in memory then.
-    pub(super) async fn seal(&self, files: &dyn Files, directory: &Path) {
+    pub(super) async fn seal(&self, files: &dyn Files, sealed: &SealedFiles, directory: &Path) {
         let Some(contents) = self.contents() else { return };
         match contents.write(files, directory).await {
-            Ok(file) => self.indexes_are_in_files(file, &contents.index),
+            Ok(file) => self.indexes_are_in_files(file, &contents.index, sealed, directory),
             Err(error) => tracing::warn!(
                 "the indexes of {} were not written and stay in memory: {error}",
                 segment_path(directory, self.base_offset).display()
@@ -181,20 +224,27 @@ impl Segment {
 
     /// A sealed segment was recovered: its index files are taken over if they say what the log says, and written again
     /// otherwise.
-    pub(super) async fn adopt_index(&self, files: &dyn Files, directory: &Path) {
+    pub(super) async fn adopt_index(&self, files: &dyn Files, sealed: &SealedFiles, directory: &Path) {
         let Some(rebuilt) = self.contents() else { return };
         let index = read_index(files, directory, self.base_offset).await;
         let times = read_times(files, directory, &rebuilt.summary).await;
         if let (Ok(Some((file, summary, index))), Ok(Some(times))) = (index, times)
             && rebuilt == (Contents { summary, index, times })
         {
-            self.indexes_are_in_files(file, &rebuilt.index);
+            self.indexes_are_in_files(file, &rebuilt.index, sealed, directory);
         } else {
-            self.seal(files, directory).await;
+            self.seal(files, sealed, directory).await;
         }
     }
 
-    fn indexes_are_in_files(&self, file: Arc<dyn File>, index: &OffsetIndex) {
+    fn indexes_are_in_files(
+        &self,
+        file: Arc<dyn File>,
+        index: &OffsetIndex,
+        sealed: &SealedFiles,
+        directory: &Path,
+    ) {
+        let file = sealed.seal(directory.join(index_name(self.base_offset)), file);
         let mut body = self.body();
         body.index = SegmentIndex::in_file(file, index);
         body.times = None;
@@ -224,7 +274,8 @@ impl Segment {
         }
         let mut rebuilt = Contents::empty(self.base_offset);
         let expected = Expected { offset: self.base_offset, epoch: LeaderEpoch(0), epoch_max };
-        let mut walk = BatchWalk::new(self.file.clone(), 0, summary.size, expected);
+        let file = self.file_at(self.base_offset, 0).await?;
+        let mut walk = BatchWalk::new(file, 0, summary.size, expected);
         while let Some(found) = walk.next().await? {
             rebuilt.add(&found.header, INDEX_INTERVAL_BYTES_DEFAULT);
         }
@@ -280,13 +331,19 @@ impl Segment {
         let (relative, position) = entry.map_or((0, 0), |entry| (entry.relative, u64::from(entry.position)));
         let expected =
             Expected { offset: self.base_offset.plus(i64::from(relative)), epoch: LeaderEpoch(0), epoch_max };
-        let mut walk = BatchWalk::new(self.file.clone(), position, end, expected);
+        let file = self.file_at(offset, position).await?;
+        let mut walk = BatchWalk::new(file, position, end, expected);
         while let Some(found) = walk.next().await? {
             if found.header.last_offset() >= offset {
                 return Ok(Some((found, walk)));
             }
         }
         Ok(None)
+    }
+
+    /// The file, for a walk from a position where the batch of an offset is looked for.
+    async fn file_at(&self, offset: Offset, position: u64) -> Result<Arc<dyn File>, BadBatch> {
+        self.file().await.map_err(|error| BadBatch::unreadable(offset, position, error))
     }
 
     fn body(&self) -> MutexGuard<'_, Body> {

@@ -14,6 +14,7 @@ use super::losses::Losses;
 use crate::storage::{
     Files,
     small_file::{self, SmallFileError},
+    spare::Spare,
 };
 
 const FORMAT_VERSION: u32 = 1;
@@ -98,5 +99,14 @@ impl StateFile {
 
     pub(crate) async fn write(&self, files: &dyn Files, directory: &Path) -> Result<(), SmallFileError> {
         small_file::replace(files, &Self::path(directory), FORMAT_VERSION, self).await
+    }
+
+    /// Even on a full disk, if there is room kept for that.
+    pub(crate) async fn write_on_full_disk(
+        &self,
+        spare: &Spare,
+        directory: &Path,
+    ) -> Result<(), SmallFileError> {
+        small_file::replace_on_full_disk(spare, &Self::path(directory), FORMAT_VERSION, self).await
     }
 }

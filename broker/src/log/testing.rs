@@ -18,11 +18,12 @@ use super::flusher::{FlushObserver, Flusher};
 use super::recovery::verdict::Boot;
 use super::state_file::StateFile;
 use super::{
-    AppendPolicy, Appended, CleanMark, Durability, FlushMarks, LogConfig, LogEnvironment, PartitionLog,
-    Prior, RecoveryReport, Refusal, Site,
+    AppendPolicy, Appended, CleanMark, Durability, FlushMarks, LogConfig, LogEnvironment, OpenFiles,
+    PartitionLog, Prior, RecoveryReport, Refusal, Site,
 };
 use crate::storage::faulty::{Faults, FaultyFiles};
 use crate::storage::group_flush::DiskFlush;
+use crate::storage::spare::{self, Spare};
 use crate::storage::{File, Files, RealFiles, write_all_at};
 
 /// A batch as a client sends it, checked.
@@ -102,7 +103,11 @@ impl Rig {
         // Flush marks have faults of their own.
         let (flusher, _task) =
             Flusher::start(&spawner, inner, Arc::new(group_flush), flushes.clone(), FlushMarks::default());
-        let environment = LogEnvironment { files, flusher, spawner };
+        // Few, so that files are closed and opened again all the time.
+        let open_files = OpenFiles::new(files, 4);
+        let files = open_files.shedding();
+        let spare = Spare::new(files.clone(), spare::LARGE_BYTES_MAX);
+        let environment = LogEnvironment { files, flusher, spawner, open_files, spare };
         let config = LogConfig {
             segment_bytes: 1 << 20,
             index_interval_bytes: 4096,

@@ -540,7 +540,7 @@ async fn an_append_given_up_half_way_leaves_nothing_behind() {
         let mut appender = log.appender.lock().await;
         appender.unsettled = true;
         let position = appender.position;
-        write_all_at(&*appender.active.file, position, &[vec![1; 1000].into()]).await.unwrap();
+        write_all_at(&*appender.file, position, &[vec![1; 1000].into()]).await.unwrap();
     }
     append_durably(&log, &sent[1]).await;
     let expected = sent[0].bytes.len() + sent[1].bytes.len();

@@ -190,7 +190,8 @@ impl PartitionLog {
     ) -> Result<records::Records, StorageError> {
         let header = &found.header;
         let (offset, position) = (header.base_offset, found.position);
-        let bytes = read_exact_at(&*segment.file, position, header.total_size())
+        let bytes = async { read_exact_at(&*segment.file().await?, position, header.total_size()).await };
+        let bytes = bytes
             .await
             .map_err(|error| self.bad_batch(segment, &BadBatch::unreadable(offset, position, error)))?;
         if !records::check_crc(&bytes) {

@@ -126,6 +126,11 @@ impl BatchWalk {
         Self { file, position, end, expected, window, window_at, read_ahead: FIRST_WINDOW, reads: 0 }
     }
 
+    /// What is walked through.
+    pub(super) const fn file(&self) -> &Arc<dyn File> {
+        &self.file
+    }
+
     /// The next batch; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Found>, BadBatch> {
         if self.position >= self.end {

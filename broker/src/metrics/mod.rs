@@ -97,12 +97,12 @@ pub struct BrokerMetrics {
     pub(crate) ready: Gauge,
     pub(crate) connections: Gauge,
     pub(crate) requests_in_flight: Gauge,
-    pub(crate) scraped: ScrapedGauges,
+    pub(crate) scraped: Scraped,
     exposition: Mutex<Exposition>,
 }
 
 /// What is read off the broker's state when somebody asks.
-pub(crate) struct ScrapedGauges {
+pub(crate) struct Scraped {
     pub(crate) unflushed_bytes: Gauge,
     pub(crate) oldest_unflushed: Gauge,
     pub(crate) partitions_offline: Gauge,
@@ -112,6 +112,9 @@ pub(crate) struct ScrapedGauges {
     pub(crate) disk_available: Gauge,
     pub(crate) disk_size: Gauge,
     pub(crate) partitions_omitted: Gauge,
+    pub(crate) sealed_files_open: Gauge,
+    pub(crate) sealed_files_reopened: Counter,
+    pub(crate) sealed_files_shed: Counter,
 }
 
 /// The numbers of one partition, for its series.
@@ -156,6 +159,8 @@ pub struct StaticFacts {
     pub connections_limit: usize,
     /// `--max-inflight-bytes`.
     pub in_flight_limit_bytes: usize,
+    /// Files of sealed segments that stay open at the most.
+    pub sealed_files_limit: usize,
     /// The error codes that each API answers: the closed set of its label.
     pub errors_of: fn(ApiKey) -> &'static [ErrorCode],
 }

@@ -7,7 +7,7 @@ use gapless_common::{error_code::ErrorCode, protocol::ApiKey};
 use metrics::{Counter, Gauge, Histogram, Unit};
 use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 
-use super::{BrokerMetrics, ConnectionRefused, Exposition, RefusedReason, ScrapedGauges, StaticFacts};
+use super::{BrokerMetrics, ConnectionRefused, Exposition, RefusedReason, Scraped, StaticFacts};
 
 /// All handles, while the recorder is borrowed for registering them.
 pub(super) struct Registered {
@@ -18,7 +18,7 @@ pub(super) struct Registered {
     counters: [Counter; 8],
     flush: (Histogram, Histogram),
     gauges: [Gauge; 4],
-    scraped: ScrapedGauges,
+    scraped: Scraped,
 }
 
 fn counter(name: &'static str, unit: Unit, help: &'static str) -> Counter {
@@ -59,6 +59,12 @@ impl Registered {
             .set(facts.connections_limit as f64);
         gauge("gapless_broker_in_flight_limit_bytes", Unit::Bytes, "--max-inflight-bytes")
             .set(facts.in_flight_limit_bytes as f64);
+        gauge(
+            "gapless_broker_sealed_files_limit",
+            Unit::Count,
+            "Files of sealed segments that stay open at the most, by the process's limit of file descriptors",
+        )
+        .set(facts.sealed_files_limit as f64);
 
         metrics::describe_histogram!(
             "gapless_broker_request_duration_seconds",
@@ -168,7 +174,7 @@ impl Registered {
                 gauge("gapless_broker_connections", Unit::Count, "Open connections"),
                 gauge("gapless_broker_requests_in_flight", Unit::Count, "Requests read and not yet answered"),
             ],
-            scraped: ScrapedGauges {
+            scraped: Scraped {
                 unflushed_bytes: gauge(
                     "gapless_broker_unflushed_bytes",
                     Unit::Bytes,
@@ -213,6 +219,21 @@ impl Registered {
                     "gapless_broker_metrics_partitions_omitted",
                     Unit::Count,
                     "Partitions without series of their own, beyond --metrics-partitions",
+                ),
+                sealed_files_open: gauge(
+                    "gapless_broker_sealed_files_open",
+                    Unit::Count,
+                    "Files of sealed segments that are open",
+                ),
+                sealed_files_reopened: counter(
+                    "gapless_broker_sealed_files_reopened_total",
+                    Unit::Count,
+                    "Files of sealed segments opened again that had been closed to make room for others",
+                ),
+                sealed_files_shed: counter(
+                    "gapless_broker_sealed_files_shed_total",
+                    Unit::Count,
+                    "Files of sealed segments closed because the process had no file descriptor left",
                 ),
             },
         }

@@ -43,6 +43,14 @@ pub(crate) struct Faults {
     /// Nothing can be changed once `changes` more have been made, as if the process had been killed.
     pub dies: AtomicBool,
     pub changes: AtomicI64,
+    /// Files that can be open at once; 0 is no limit.
+    pub descriptors_max: AtomicI64,
+    /// Files that are open.
+    pub open: AtomicI64,
+    /// Files that were closed with unflushed bytes in them.
+    pub closed_unflushed: AtomicU64,
+    /// Bytes that were written over others.
+    pub overwritten: AtomicU64,
     /// Flushes that were asked for.
     pub flushes: AtomicU64,
     /// Directories that were synced.
@@ -72,6 +80,13 @@ impl Faults {
         if dead { Err(io::Error::other("killed")) } else { Ok(()) }
     }
 
+    /// A file is about to be opened.
+    fn has_descriptor(&self) -> io::Result<()> {
+        let max = self.descriptors_max.load(Ordering::SeqCst);
+        let is_none_left = max > 0 && self.open.load(Ordering::SeqCst) >= max;
+        if is_none_left { Err(io::Error::from_raw_os_error(24)) } else { Ok(()) }
+    }
+
     /// The byte at `position` of every file cannot be read, for this reason.
     pub(crate) fn unreadable(&self, position: u64, error: i32) {
         self.unreadable_at.store(position, Ordering::SeqCst);
@@ -99,7 +114,8 @@ pub(crate) struct FaultyFiles {
 
 impl FaultyFiles {
     fn wrap(&self, inner: Arc<dyn File>) -> Arc<dyn File> {
-        Arc::new(FaultyFile { inner, faults: self.faults.clone() })
+        self.faults.open.fetch_add(1, Ordering::SeqCst);
+        Arc::new(FaultyFile { inner, faults: self.faults.clone(), unflushed: AtomicBool::new(false) })
     }
 }
 
@@ -115,6 +131,7 @@ impl Files for FaultyFiles {
     fn create<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
         Box::pin(async move {
             self.faults.alive()?;
+            self.faults.has_descriptor()?;
             if self.faults.create_fails.load(Ordering::SeqCst) {
                 return Err(full());
             }
@@ -123,7 +140,10 @@ impl Files for FaultyFiles {
     }
 
     fn open<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
-        Box::pin(async move { Ok(self.wrap(self.inner.open(path).await?)) })
+        Box::pin(async move {
+            self.faults.has_descriptor()?;
+            Ok(self.wrap(self.inner.open(path).await?))
+        })
     }
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> BoxFuture<'a, io::Result<()>> {
@@ -183,22 +203,37 @@ impl Files for FaultyFiles {
 struct FaultyFile {
     inner: Arc<dyn File>,
     faults: Arc<Faults>,
+    unflushed: AtomicBool,
+}
+
+impl Drop for FaultyFile {
+    fn drop(&mut self) {
+        self.faults.open.fetch_sub(1, Ordering::SeqCst);
+        let unflushed = *self.unflushed.get_mut();
+        self.faults.closed_unflushed.fetch_add(unflushed.into(), Ordering::SeqCst);
+    }
 }
 
 impl File for FaultyFile {
     fn write_at<'a>(&'a self, position: u64, parts: &'a [Bytes]) -> BoxFuture<'a, io::Result<usize>> {
         Box::pin(async move {
             self.faults.alive()?;
+            self.unflushed.store(true, Ordering::SeqCst);
+            let len: usize = parts.iter().map(Bytes::len).sum();
+            let there = self.inner.size().await?.saturating_sub(position);
+            let there = usize::try_from(there).unwrap_or(usize::MAX).min(len);
+            self.faults.overwritten.fetch_add(there as u64, Ordering::SeqCst);
             if !self.faults.full.load(Ordering::SeqCst) {
                 return self.inner.write_at(position, parts).await;
             }
             let all = Bytes::from(parts.concat());
             let room = usize::try_from(self.faults.room.load(Ordering::SeqCst)).unwrap_or(0);
-            let count = all.len().min(room);
+            // What is written over takes none.
+            let count = all.len().min(room.saturating_add(there));
             if count == 0 {
                 return Err(full());
             }
-            self.faults.room.fetch_sub(count as i64, Ordering::SeqCst);
+            self.faults.room.fetch_sub(count.saturating_sub(there) as i64, Ordering::SeqCst);
             super::write_all_at(&*self.inner, position, &[all.slice(..count)]).await.map_err(|e| e.source)?;
             Ok(count)
         })
@@ -230,7 +265,9 @@ impl File for FaultyFile {
             if self.faults.flush_fails.load(Ordering::SeqCst) {
                 return Err(broken());
             }
-            self.inner.flush().await
+            self.inner.flush().await?;
+            self.unflushed.store(false, Ordering::SeqCst);
+            Ok(())
         })
     }
 

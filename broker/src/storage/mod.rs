@@ -5,6 +5,7 @@
 //! - [`RealFiles`]: the file system. Work on the page cache completes inline; what waits for the disk runs on the
 //!   spawner's blocking threads.
 //! - [`small_file`]: the one way to write a small file safely.
+//! - [`spare`]: room that is kept for freeing a full disk.
 //! - [`group_flush`]: how many dirty files become durable at once.
 //!
 //! What may be believed of a disk is in the crate's log: a failed flush is final, and no descriptor with unflushed
@@ -20,6 +21,7 @@ pub(crate) mod faulty;
 pub mod group_flush;
 mod real;
 pub mod small_file;
+pub mod spare;
 
 pub use real::RealFiles;
 
@@ -183,6 +185,13 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// This process, or the machine, has no file descriptor left.
+#[must_use]
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 /// The disk does not give back what was written to it. Any other error of a read may pass: for want of a descriptor or of
 /// memory, say.
 #[must_use]
@@ -264,7 +273,13 @@ pub async fn replace_file(files: &dyn Files, path: &Path, content: Bytes) -> io:
     temporary.push(".tmp");
     let temporary = Path::new(&temporary);
     let file = create_over(files, temporary).await?;
-    write_all_at(&*file, 0, &[content]).await.map_err(|error| error.source)?;
+    if let Err(error) = write_all_at(&*file, 0, &[content]).await {
+        if error.is_full() {
+            // It took the last room there was. Should it stay, the next attempt takes its place.
+            let _ = files.remove(temporary).await;
+        }
+        return Err(error.source);
+    }
     file.flush().await?;
     files.rename(temporary, path).await?;
     files.sync_dir(path.parent().unwrap_or(Path::new(""))).await?;

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Files, replace_file};
+use super::{Files, replace_file, spare::Spare};
 
 /// Largest small file that is read: a topic file with its configuration is a few KiB, a list of leader epochs the same.
 const SIZE_MAX: u64 = 16 << 20;
@@ -87,6 +87,21 @@ pub async fn replace<T: Serialize>(
     let failed = |source| SmallFileError::Io { path: path.to_owned(), source };
     let bytes = encode(format_version, value).map_err(|error| failed(error.into()))?;
     replace_file(files, path, bytes).await.map(drop).map_err(failed)
+}
+
+/// As [`replace`], and if the disk is full, with the room that is kept for that.
+///
+/// # Errors
+/// When any step fails.
+pub async fn replace_on_full_disk<T: Serialize>(
+    spare: &Spare,
+    path: &Path,
+    format_version: u32,
+    value: &T,
+) -> Result<(), SmallFileError> {
+    let failed = |source| SmallFileError::Io { path: path.to_owned(), source };
+    let bytes = encode(format_version, value).map_err(|error| failed(error.into()))?;
+    spare.replace_file(path, bytes).await.map(drop).map_err(failed)
 }
 
 fn encode<T: Serialize>(format_version: u32, value: &T) -> Result<Bytes, serde_json::Error> {

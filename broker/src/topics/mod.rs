@@ -17,7 +17,10 @@ pub mod survey;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use gapless_common::{
@@ -32,6 +35,7 @@ pub use self::config::{CONFIG_KEYS, ConfigType, TopicConfig};
 pub use self::store::{OpenTopicsError, Recovered, Store};
 use crate::{
     config::{Config, PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX},
+    descriptors::Descriptors,
     log::PartitionLog,
 };
 
@@ -85,6 +89,8 @@ struct Index {
 /// All topics. Looking up takes a lock for reading only; creating and deleting happen one at a time.
 pub struct Catalogue {
     index: RwLock<Index>,
+    /// Of all topics: asked for each connection that comes.
+    partitions: AtomicUsize,
     changes: Mutex<()>,
     store: Store,
     config: Config,
@@ -99,7 +105,16 @@ impl Catalogue {
         for topic in topics {
             index.insert(Arc::new(topic));
         }
-        Self { index: RwLock::new(index), changes: Mutex::new(()), store, config, random, spawner }
+        let partitions = AtomicUsize::new(index.partitions());
+        Self {
+            index: RwLock::new(index),
+            partitions,
+            changes: Mutex::new(()),
+            store,
+            config,
+            random,
+            spawner,
+        }
     }
 
     /// A topic by name.
@@ -115,6 +130,11 @@ impl Catalogue {
     /// The log of one partition.
     pub fn partition(&self, topic: &str, index: i32) -> Option<Arc<PartitionLog>> {
         self.by_name(topic)?.partition(index).cloned()
+    }
+
+    /// The number of all partitions.
+    pub fn partitions(&self) -> usize {
+        self.partitions.load(Ordering::Relaxed)
     }
 
     /// All topics by name.
@@ -138,8 +158,7 @@ impl Catalogue {
         let (exists, collides, in_all) = self.read(|index| {
             let key = names::collision_key(name);
             let collides = index.by_name.keys().find(|known| names::collision_key(known) == key).cloned();
-            let in_all: usize = index.by_name.values().map(|topic| topic.partitions.len()).sum();
-            (index.by_name.contains_key(name), collides, in_all)
+            (index.by_name.contains_key(name), collides, index.partitions())
         });
         if exists {
             return Err(TopicError::new(
@@ -162,6 +181,19 @@ impl Catalogue {
                 format!(
                     "{partitions} partitions are not possible: a topic has 1 to {PARTITIONS_PER_TOPIC_MAX}, and of the \
                      {PARTITIONS_MAX} of all topics {in_all} are taken"
+                ),
+            ));
+        }
+        let descriptors = Descriptors::new(self.config.descriptors);
+        if partitions as usize + in_all > descriptors.partitions_max() {
+            return Err(TopicError::new(
+                ErrorCode::INVALID_PARTITIONS,
+                format!(
+                    "{partitions} partitions more than the {in_all} there are would leave too few of the broker's {} file \
+                     descriptors: {} partitions are possible with these; raise its limit (ulimit -n, LimitNOFILE=) and \
+                     restart it",
+                    descriptors.limit(),
+                    descriptors.partitions_max()
                 ),
             ));
         }
@@ -237,11 +269,17 @@ impl Catalogue {
     }
 
     fn write(&self, change: impl FnOnce(&mut Index)) {
-        change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner));
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut index);
+        self.partitions.store(index.partitions(), Ordering::Relaxed);
     }
 }
 
 impl Index {
+    fn partitions(&self) -> usize {
+        self.by_name.values().map(|topic| topic.partitions.len()).sum()
+    }
+
     fn insert(&mut self, topic: Arc<Topic>) {
         self.by_id.insert(topic.id, Arc::clone(&topic));
         self.by_name.insert(topic.name.clone(), topic);

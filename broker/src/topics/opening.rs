@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use super::store::{OpenTopicsError, PARTITIONS_AT_ONCE, Recovered, Store, Unopened};
+use crate::descriptors::Descriptors;
 use crate::log::{PartitionLog, RecoveryReport};
 
 /// How often it is said how far the recovery is.
@@ -34,6 +35,10 @@ impl Store {
     pub(super) async fn open_all(&self, unopened: Vec<Unopened>) -> Result<Recovered, OpenTopicsError> {
         let began = Instant::now();
         let total: i64 = unopened.iter().map(|topic| i64::from(topic.partitions)).sum();
+        let descriptors = Descriptors::new(self.config.descriptors);
+        if usize::try_from(total).unwrap_or(usize::MAX) > descriptors.logs_and_connections_max() {
+            return Err(OpenTopicsError::Descriptors { partitions: total, limit: descriptors.limit() });
+        }
         let jobs: Vec<_> = (unopened.iter().enumerate())
             .flat_map(|(at, Unopened { topic, partitions })| {
                 let (name, id, config) = (topic.name.clone(), topic.id, topic.config.clone());

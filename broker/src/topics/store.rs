@@ -15,7 +15,6 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use gapless_common::{
     protocol::Text,
-    seam::Spawner,
     types::{LeaderEpoch, PartitionId, TopicId},
 };
 use serde::{Deserialize, Serialize};
@@ -24,7 +23,7 @@ use super::{TOPICS, Topic, TopicConfig, meta::Meta};
 use crate::{
     config::Config,
     log::{
-        Flusher, INDEX_INTERVAL_BYTES_DEFAULT, LogConfig, LogEnvironment, OpenError, PRODUCERS_MAX_DEFAULT,
+        INDEX_INTERVAL_BYTES_DEFAULT, LogConfig, LogEnvironment, OpenError, PRODUCERS_MAX_DEFAULT,
         PartitionLog, Prior, RecoveryReport, Site,
     },
     storage::{
@@ -52,6 +51,17 @@ pub enum OpenTopicsError {
     /// `topic.json` is unreadable; it cannot be rebuilt.
     #[error(transparent)]
     File(#[from] SmallFileError),
+    /// There are more partitions than the process can hold open.
+    #[error(
+        "{partitions} partitions need a file descriptor each, and this process may have {limit} in all; raise its limit (ulimit \
+         -n, LimitNOFILE=)"
+    )]
+    Descriptors {
+        /// All there are.
+        partitions: i64,
+        /// The limit in force.
+        limit: String,
+    },
     /// `topic.json` says something that this broker cannot do.
     #[error("{path}: {why}")]
     Content {
@@ -101,25 +111,18 @@ pub(super) struct Unopened {
 #[derive(Clone)]
 pub struct Store {
     files: Arc<dyn Files>,
-    config: Config,
+    pub(super) config: Config,
     pub(super) environment: LogEnvironment,
     leader_epoch: LeaderEpoch,
     pub(super) prior: Arc<Prior>,
 }
 
 impl Store {
-    /// Logs will be flushed by `flusher` and stamped with the leader epoch of `meta`.
-    pub fn new(
-        files: Arc<dyn Files>,
-        config: &Config,
-        meta: &Meta,
-        flusher: Flusher,
-        prior: Prior,
-        spawner: Spawner,
-    ) -> Self {
+    /// Logs will be stamped with the leader epoch of `meta`.
+    pub fn new(environment: LogEnvironment, config: &Config, meta: &Meta, prior: Prior) -> Self {
         Self {
-            environment: LogEnvironment { files: Arc::clone(&files), flusher, spawner },
-            files,
+            files: Arc::clone(&environment.files),
+            environment,
             config: config.clone(),
             leader_epoch: meta.leader_epoch(),
             prior: Arc::new(prior),

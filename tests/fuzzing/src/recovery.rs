@@ -12,9 +12,9 @@ use bytes::Bytes;
 use gapless_broker::{
     log::{
         AppendPolicy, Boot, CleanMark, Durability, FlushMarks, FlushObserver, Flusher, LogConfig,
-        LogEnvironment, PartitionLog, Prior, ReadError, Site, State, StorageError,
+        LogEnvironment, OpenFiles, PartitionLog, Prior, ReadError, Site, State, StorageError,
     },
-    storage::{Files as _, RealFiles, group_flush::DiskFlush, read_exact_at},
+    storage::{Files as _, RealFiles, group_flush::DiskFlush, read_exact_at, spare::Spare},
 };
 use gapless_common::{
     records::{BatchHeader, BatchLimits, batches, check_crc, validate_from_client},
@@ -170,7 +170,10 @@ impl Recovery {
             durability: Durability::Fsync,
             checkpoint_interval_bytes: 300,
         };
-        let environment = LogEnvironment { files, flusher, spawner };
+        let open_files = OpenFiles::new(files, 4);
+        let files = open_files.shedding();
+        let spare = Spare::new(files.clone(), 0);
+        let environment = LogEnvironment { files, flusher, spawner, open_files, spare };
         let prior = Prior::new(boot, marks, CleanMark::default());
         let (log, _) = PartitionLog::open(&environment, site, config, LeaderEpoch(epoch), &prior)
             .await

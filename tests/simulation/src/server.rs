@@ -77,6 +77,9 @@ impl Server {
             auto_create_topics: false,
             segment_bytes: plan.segment_bytes,
             checkpoint_interval_bytes: plan.checkpoint_bytes,
+            // Room for the files of a few sealed segments: they are closed and opened again all the time.
+            descriptors: Some(100),
+            spare_bytes_max: 8 << 10,
             // Some records are dated years ago, and all are asked for at the end.
             retention_ms: -1,
             idle_timeout: Duration::from_secs(20),

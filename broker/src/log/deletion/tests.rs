@@ -150,6 +150,41 @@ async fn a_start_that_cannot_be_saved_deletes_nothing() {
 }
 
 #[tokio::test]
+async fn a_full_disk_is_freed_by_retention_and_on_request() {
+    for (segment_bytes, on_request) in [(1000, false), (1000, true), (1 << 20, true)] {
+        let mut rig = Rig::new(Durability::Fsync).await;
+        rig.config.segment_bytes = segment_bytes;
+        let log = rig.create().await;
+        for sent in numbered_batches(0, 60, 3) {
+            append_durably(&log, &sent).await;
+        }
+        log.notes_written().await;
+        rig.environment.spare.fill().await;
+        rig.faults.fill_up_to(0);
+        let next = numbered_batches(180, 1, 3).remove(0);
+        assert!(append(&log, &next).await.is_err(), "the disk is full");
+        let limits = RetentionLimits { bytes: (!on_request).then_some(0), ..KEEP_ALL };
+        if on_request {
+            assert_eq!(log.delete_records(Some(Offset(100))).await.unwrap(), Offset(100));
+            assert_eq!(log.delete_records(None).await.unwrap(), Offset(180));
+        }
+        assert!(log.retain(&limits, 0).await.unwrap().segments > 0);
+        assert_eq!((log.log_start_offset(), log.size_bytes()), (Offset(180), 0));
+        // A crash on the full disk: what it was freed with is there, and producers are remembered.
+        for boot in [Boot::Same, Boot::Other] {
+            let (log, report) = rig.reopen(boot).await;
+            assert_eq!((log.state(), log.log_start_offset()), (State::Online, Offset(180)));
+            assert_eq!(report.scanned_bytes, 0);
+            assert!(append(&log, &numbered_batches(177, 1, 3)[0]).await.unwrap().duplicate);
+        }
+        rig.faults.make_room();
+        let (log, _) = rig.reopen(Boot::Same).await;
+        append_durably(&log, &next).await;
+        assert_eq!(read_all(&log, 180).await, numbered(180..183));
+    }
+}
+
+#[tokio::test]
 async fn a_crash_in_the_middle_of_retention_is_harmless() {
     for removals in 0..6 {
         let (mut rig, log) = segmented(60).await;

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use gapless_common::error_code::ErrorCode;
 use gapless_common::types::Offset;
+use tokio::time::Instant;
 
 use super::verdict::Boot;
+use crate::log::notes::IDLE_AFTER;
 use crate::log::testing::{
     PARTITION, Rig, Sent, append, append_durably, batch, numbered, numbered_batches, read_all,
 };
@@ -220,5 +222,29 @@ async fn producers_outlive_their_records_through_checkpoints() {
         assert_eq!(log.producers(), 2);
         let again = append(&log, &batch(Some((9, 0)), 0, &["its only one"])).await.unwrap();
         assert_eq!((again.duplicate, again.base_offset), (true, Offset(0)));
+    }
+}
+
+#[tokio::test]
+async fn a_partition_that_has_fallen_idle_is_not_read_after_a_crash() {
+    for boot in BOOTS {
+        let mut rig = Rig::new(Durability::Fsync).await;
+        rig.config.checkpoint_interval_bytes = 1 << 20;
+        rig.config.segment_bytes = 3000;
+        let log = rig.create().await;
+        let sent = numbered_batches(0, 40, 2);
+        append_durably(&log, &sent[0]).await;
+        let (now, later) = (Instant::now(), Instant::now() + 2 * IDLE_AFTER);
+        assert!(!log.note_if_idle(later), "so little is read faster than a checkpoint is written");
+        for sent in &sent[1..38] {
+            append_durably(&log, sent).await;
+        }
+        assert!(!log.note_if_idle(now), "it is not idle yet");
+        assert!(log.note_if_idle(later));
+        log.notes_written().await;
+        assert!(!log.note_if_idle(later), "and nothing has come since");
+        let (log, report) = rig.reopen(boot).await;
+        assert_eq!((report.scanned_bytes, report.checkpoint), (0, Some(Offset(76))));
+        is_whole(&log, &sent, 38).await;
     }
 }

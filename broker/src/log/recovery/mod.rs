@@ -27,6 +27,7 @@ use super::contents::Contents;
 use super::epochs::LeaderEpochs;
 use super::losses::Losses;
 use super::notes::Notes;
+use super::open_files::SealedFiles;
 use super::partition::{PartitionLog, Start};
 use super::quarantine::Quarantine;
 use super::segment::{Segment, segment_path};
@@ -109,8 +110,16 @@ impl PartitionLog {
             offline: None,
             quarantined: None,
             losses: Losses::default(),
-            appender: Appender { sequencer, active, position: 0, unsettled: false, cut: false },
+            appender: Appender {
+                sequencer,
+                file: active.active_file(),
+                active,
+                position: 0,
+                unsettled: false,
+                cut: false,
+            },
             notes: Notes::default(),
+            sealed_files: SealedFiles::new(&environment.open_files),
         };
         Ok(Self::new(environment, site, config, leader_epoch, start))
     }
@@ -154,11 +163,12 @@ impl PartitionLog {
             known.flushed,
             prior.progress.clone(),
         );
+        let sealed_files = SealedFiles::new(&environment.open_files);
         let mut found = Vec::with_capacity(bases.len());
         for (number, base) in bases.iter().enumerate() {
             let next_base = bases.get(number + 1).copied();
             if let Some(passed) =
-                pass(files, &site, *base, next_base, at, &mut replay).await.map_err(&failed)?
+                pass(files, &sealed_files, &site, *base, next_base, at, &mut replay).await.map_err(&failed)?
             {
                 found.push(passed);
                 continue;
@@ -185,11 +195,11 @@ impl PartitionLog {
                 replay.scan(&file, beginning, boot, interval).await.map_err(&failed)?
             };
             let read = evidence.size - from;
-            found.push(Found {
-                evidence,
-                segment: Segment::new(file, contents, Verified::from(from)),
-                read: Some(read),
-            });
+            let segment = Segment::new(file, contents, Verified::from(from));
+            if next_base.is_some() {
+                segment.let_go(&sealed_files, &site.directory);
+            }
+            found.push(Found { evidence, segment, read: Some(read) });
         }
         let mut verdict = judge(&Evidence {
             boot,
@@ -202,8 +212,17 @@ impl PartitionLog {
             // Nothing goes before the operator has looked at it.
             verdict.torn = None;
         }
-        let recovered =
-            Recovered { replay, found, verdict, state_file, losses, known, checkpoint: at, clean };
+        let recovered = Recovered {
+            replay,
+            found,
+            verdict,
+            state_file,
+            losses,
+            known,
+            checkpoint: at,
+            clean,
+            sealed_files,
+        };
         let (log, report) = recovered.finish(environment, site, config, leader_epoch).await;
         log.note_recovered(report.scanned_bytes);
         Ok((log, report))
@@ -221,6 +240,7 @@ struct Found {
 /// Takes a sealed segment below the checkpoint for what its index file says, if that fits.
 async fn pass(
     files: &dyn Files,
+    sealed: &SealedFiles,
     site: &Site,
     base: Offset,
     next_base: Option<Offset>,
@@ -231,7 +251,7 @@ async fn pass(
     if base > at.base_offset {
         return Ok(None);
     }
-    let Some((segment, summary)) = Segment::open_sealed(files, &site.directory, base).await? else {
+    let Some((segment, summary)) = Segment::open_sealed(files, sealed, &site.directory, base).await? else {
         return Ok(None);
     };
     let is_below = base < at.base_offset || summary.ends_as(&at);
@@ -269,6 +289,7 @@ struct Recovered {
     checkpoint: Option<Summary>,
     /// Where the log ended at a clean stop.
     clean: Option<Summary>,
+    sealed_files: SealedFiles,
 }
 
 impl Recovered {
@@ -279,8 +300,8 @@ impl Recovered {
         config: LogConfig,
         leader_epoch: LeaderEpoch,
     ) -> (Arc<PartitionLog>, RecoveryReport) {
-        let Self { mut replay, found, verdict, state_file, losses, known: beforehand, checkpoint, clean } =
-            self;
+        let Self { mut replay, found, verdict, state_file, losses, known: beforehand, checkpoint, .. } = self;
+        let Self { clean, sealed_files, .. } = self;
         let files = &*environment.files;
         let mut report = RecoveryReport {
             log_bytes: found.iter().map(|found| found.evidence.size).sum(),
@@ -291,7 +312,7 @@ impl Recovered {
         };
         let (mut durable, mut offline) = (verdict.end, None);
         if let Some(last) = found.last() {
-            let (base_offset, file) = (last.evidence.base_offset, &*last.segment.file);
+            let (base_offset, file) = (last.evidence.base_offset, last.segment.active_file());
             let mark = replay.mark().filter(|mark| mark.segment == base_offset && mark.differs.is_none());
             let flushed = mark.as_ref().map_or(0, |mark| mark.position);
             // It lies as the clean stop has left it, and that had flushed it.
@@ -301,7 +322,7 @@ impl Recovered {
             let repaired = if untouched {
                 Ok(Repaired::default())
             } else {
-                repair::make_durable(files, &site, file, base_offset, flushed, &verdict).await
+                repair::make_durable(files, &site, &*file, base_offset, flushed, &verdict).await
             };
             report.clean = untouched;
             match repaired {
@@ -364,10 +385,11 @@ impl Recovered {
             abandoned.skip_to(verdict.end);
             replay.sequencer = abandoned;
         }
-        let segments = Self::segments(files, &site, found).await;
+        let segments = Self::segments(files, &sealed_files, &site, found).await;
         let active = segments.last().cloned().unwrap_or_else(|| Arc::new(Segment::lost(verdict.log_start)));
         let appender = Appender {
             sequencer: replay.sequencer,
+            file: active.active_file(),
             active,
             position: verdict.last_segment_bytes,
             unsettled: false,
@@ -384,18 +406,24 @@ impl Recovered {
             losses,
             appender,
             notes: Notes::new(beforehand.kept, report.scanned_bytes),
+            sealed_files,
         };
         (PartitionLog::new(environment, site, config, leader_epoch, start), report)
     }
 
     /// The segments as they go into service. The indexes of those that were read, but for the last, are compared with what
     /// was rebuilt from the log, and written again where they differ.
-    async fn segments(files: &dyn Files, site: &Site, found: Vec<Found>) -> Vec<Arc<Segment>> {
+    async fn segments(
+        files: &dyn Files,
+        sealed_files: &SealedFiles,
+        site: &Site,
+        found: Vec<Found>,
+    ) -> Vec<Arc<Segment>> {
         let sealed = found.len().saturating_sub(1);
         let mut segments = Vec::with_capacity(found.len());
         for (at, Found { segment, read, .. }) in found.into_iter().enumerate() {
             if at < sealed && read.is_some() {
-                segment.adopt_index(files, &site.directory).await;
+                segment.adopt_index(files, sealed_files, &site.directory).await;
             }
             segments.push(Arc::new(segment));
         }

@@ -30,7 +30,8 @@ async fn segments(rig: &mut Rig) -> Vec<Offset> {
 }
 
 async fn open_sealed(rig: &Rig, base: Offset) -> Option<(Segment, Summary)> {
-    Segment::open_sealed(&*rig.environment.files, Path::new(PARTITION), base).await.unwrap()
+    let sealed = SealedFiles::new(&rig.environment.open_files);
+    Segment::open_sealed(&*rig.environment.files, &sealed, Path::new(PARTITION), base).await.unwrap()
 }
 
 #[tokio::test]

@@ -117,7 +117,14 @@ pub fn live<T>(disk: &SimDisk, plan: Plan, script: impl AsyncFnOnce(&Broker) -> 
 }
 
 fn config() -> Config {
-    Config { http_listen: None, max_message_bytes: 1 << 16, segment_bytes: 1 << 20, ..Config::default() }
+    Config {
+        http_listen: None,
+        max_message_bytes: 1 << 16,
+        segment_bytes: 1 << 20,
+        // What makes and fills these files is no change of a log, and every change is one more life here.
+        spare_bytes_max: 0,
+        ..Config::default()
+    }
 }
 
 fn seams() -> Seams {
