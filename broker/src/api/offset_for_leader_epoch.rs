@@ -13,8 +13,13 @@ use gapless_common::{
 use super::reply::Reply;
 use super::{ApiError, Incoming, check_leader_epoch};
 
-pub(super) const ERRORS: &[ErrorCode] =
-    &[ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::FENCED_LEADER_EPOCH, ErrorCode::UNKNOWN_LEADER_EPOCH];
+pub(super) const ERRORS: &[ErrorCode] = &[
+    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+    ErrorCode::FENCED_LEADER_EPOCH,
+    ErrorCode::UNKNOWN_LEADER_EPOCH,
+    // Of a quarantined partition, where that is not known.
+    ErrorCode::KAFKA_STORAGE_ERROR,
+];
 
 pub(super) fn handle(request: &Incoming, body: OffsetForLeaderEpochRequest) -> Result<Reply, ApiError> {
     request.admit(body.topics.len())?;
@@ -51,7 +56,8 @@ fn end_of_epoch(
         .partition(topic, asked.partition)
         .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     check_leader_epoch(&log, asked.current_leader_epoch)?;
-    let (epoch, end) = log.end_offset_for_epoch(LeaderEpoch(asked.leader_epoch));
+    let known = log.end_offset_for_epoch(LeaderEpoch(asked.leader_epoch));
+    let (epoch, end) = known.map_err(|_| ErrorCode::KAFKA_STORAGE_ERROR)?;
     Ok(EpochEndOffset {
         error_code: ErrorCode::NONE,
         partition: asked.partition,

@@ -216,9 +216,21 @@ impl PartitionLog {
 
     /// The largest epoch up to `asked` and the offset where it ended; (−1, −1) for an epoch newer than any known
     /// (Kafka's OffsetForLeaderEpoch).
-    pub fn end_offset_for_epoch(&self, asked: LeaderEpoch) -> (LeaderEpoch, Offset) {
+    ///
+    /// # Errors
+    /// The partition is quarantined, and the epoch did not end below what is corrupt: what lies there is not gone, so no
+    /// client is to take where it begins for where the log parted.
+    pub fn end_offset_for_epoch(&self, asked: LeaderEpoch) -> Result<(LeaderEpoch, Offset), StorageError> {
         let shared = self.shared();
-        shared.epochs.end_of(asked, shared.end)
+        let (epoch, end) = shared.epochs.end_of(asked, shared.end);
+        match &shared.quarantined {
+            Some(Quarantine { at, why, .. })
+                if asked >= LeaderEpoch(0) && (end >= *at || end < Offset(0)) =>
+            {
+                Err(StorageError::Quarantined { at: *at, why: why.clone() })
+            }
+            _ => Ok((epoch, end)),
+        }
     }
 
     /// How the partition stands.

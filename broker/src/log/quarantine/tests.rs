@@ -2,7 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use gapless_common::{error_code::ErrorCode, types::Offset};
+use gapless_common::{
+    error_code::ErrorCode,
+    types::{LeaderEpoch, Offset},
+};
 
 use crate::log::recovery::verdict::Boot;
 use crate::log::testing::{
@@ -90,6 +93,40 @@ async fn what_was_found_once_is_refused_after_a_restart_that_does_not_see_it() {
         assert_eq!(quarantined(&log), found);
         assert_eq!(read_all(&log, 0).await, numbered(0..found.0));
         assert!(append(&log, &batch(None, 0, &["x"])).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn where_an_epoch_ended_is_told_only_below_what_is_corrupt() {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    rig.config.segment_bytes = 90;
+    let mut log = rig.create().await;
+    // A segment for each. Two batches of two records under each of four epochs.
+    for (pair, from) in (0..4).zip((0..).step_by(4)) {
+        if pair > 0 {
+            (log, _) = rig.reopen(Boot::Same).await;
+        }
+        for sent in &numbered_batches(from, 2, 2) {
+            append_durably(&log, sent).await;
+        }
+    }
+    assert!(forget(&log).contains(&10));
+    flip(&rig, 10, 70).await;
+    let read = read_all(&log, 0).await.len() as i64;
+    let (at, _) = quarantined(&log);
+    assert_eq!((read, at), (10, 10));
+    for opened in 0..3 {
+        for asked in 1..=rig.epoch.0 {
+            let told = log.end_offset_for_epoch(LeaderEpoch(asked));
+            // Epochs 1 and 2 ended at 4 and 8; where 3 did, and all behind it, lies in what nobody can read.
+            match &told {
+                Ok((epoch, end)) => assert_eq!((epoch.0, end.0), (asked, i64::from(asked) * 4)),
+                Err(error) => assert_eq!(error.error_code(), ErrorCode::KAFKA_STORAGE_ERROR),
+            }
+            assert_eq!(told.is_ok(), asked < 3, "epoch {asked}, opened {opened} times");
+        }
+        log.save_quarantine().await;
+        (log, _) = rig.reopen(Boot::Same).await;
     }
 }
 

@@ -156,6 +156,7 @@ impl PartitionLog {
         let mut known = Known::find(files, &site, &entries, &config, leader_epoch, mark).await;
         let at = known.checkpoint.as_ref().map(|checkpoint| checkpoint.at);
         let mut replay = Replay::new(
+            state_file.as_ref().map_or(start, StateFile::log_start),
             start,
             leader_epoch,
             known.checkpoint.take().ok_or_else(|| Sequencer::new(start, config.producers_max)),

@@ -28,6 +28,8 @@ pub(super) struct Replay {
     pub sequencer: Sequencer,
     pub epochs: LeaderEpochs,
     pub batches: u64,
+    /// Where the log starts. What is wrong with segments wholly below it does not count.
+    log_start: Offset,
     /// Where the checkpoint stands: what lies before it is in sequencer and epochs already.
     from: Offset,
     progress: Arc<Progress>,
@@ -51,9 +53,10 @@ pub(super) struct Scanned {
 }
 
 impl Replay {
-    /// For a log whose first segment begins at `start`, whose epoch in force is `epoch_max`, that may have the holes of
+    /// For a log that starts at `log_start` and whose first segment begins at `start`, whose epoch in force is `epoch_max`, that may have the holes of
     /// `losses`, and that is known to have been flushed up to `mark`.
     pub(super) fn new(
+        log_start: Offset,
         start: Offset,
         epoch_max: LeaderEpoch,
         known: Result<Checkpoint, Sequencer>,
@@ -69,6 +72,7 @@ impl Replay {
             sequencer,
             epochs,
             batches: 0,
+            log_start,
             from,
             progress,
             expected: Expected { offset: start, epoch: LeaderEpoch(0), epoch_max },
@@ -128,8 +132,10 @@ impl Replay {
     /// The next segment begins.
     fn go_to(&mut self, base_offset: Offset) {
         let follows = self.expected.offset;
-        let bridged = base_offset != follows && self.losses.bridge(follows, base_offset);
-        self.sound &= base_offset == follows || bridged;
+        let is_behind_leftovers = base_offset <= self.log_start;
+        let bridged =
+            base_offset != follows && (is_behind_leftovers || self.losses.bridge(follows, base_offset));
+        self.sound = is_behind_leftovers || self.sound && (base_offset == follows || bridged);
         if bridged && base_offset > self.from {
             self.sequencer.skip_to(base_offset);
         }

@@ -8,6 +8,8 @@ use gapless_common::types::{LeaderEpoch, Offset};
 
 use super::verdict::Boot;
 use crate::log::epochs::LeaderEpochs;
+use crate::log::retention::RetentionLimits;
+use crate::log::segment::Segment;
 use crate::log::state_file::StateFile;
 use crate::log::testing::{
     PARTITION, Rig, Sent, accept, append, append_durably, batch, numbered, numbered_batches, read_all,
@@ -242,6 +244,31 @@ async fn a_missing_segment_quarantines_where_it_was() {
 }
 
 #[tokio::test]
+async fn what_is_missing_wholly_below_the_start_of_the_log_is_no_loss() {
+    let (mut rig, bases) = segmented().await;
+    let (log, _) = rig.reopen(Boot::Same).await;
+    let start = *bases.last().unwrap();
+    log.delete_records(Some(Offset(start))).await.unwrap();
+    drop(log);
+    // As a deletion leaves it that was cut short, on a disk that kept the removal of the second segment and not that of
+    // the first.
+    rig.plain().remove(&Path::new(PARTITION).join(segment(bases[1]))).await.unwrap();
+    let last = numbered_batches(22, 1, 2).remove(0);
+    for boot in BOOTS {
+        let (log, _) = rig.reopen(boot).await;
+        assert_eq!((log.state(), log.log_start_offset()), (State::Online, Offset(start)));
+        assert_eq!(read_all(&log, start).await, numbered(start..24));
+        assert!(append(&log, &last).await.unwrap().duplicate, "producers are remembered");
+    }
+    let (log, _) = rig.reopen(Boot::Same).await;
+    let keep_all = RetentionLimits { ms: None, bytes: None, segment_ms: i64::MAX };
+    log.retain(&keep_all, 0).await.unwrap();
+    let names = rig.plain().list(Path::new(PARTITION)).await.unwrap();
+    let left = names.iter().filter_map(|entry| Segment::parse_name(&entry.name)).collect::<Vec<_>>();
+    assert_eq!(left, [Offset(start)], "and what is left of it goes");
+}
+
+#[tokio::test]
 async fn a_hole_that_was_accepted_is_read_over_and_written_behind() {
     let (mut rig, bases) = segmented().await;
     let (from, to) = (Offset(bases[1]), Offset(bases[2]));
@@ -396,7 +423,7 @@ async fn leader_epochs_rise_with_each_start_and_tell_where_each_ended() {
         [(1, 1, 4), (2, 2, 6), (3, 3, 8), (4, 4, 10), (5, 4, 10), (6, 6, 10), (7, -1, -1)]
     {
         assert_eq!(
-            log.end_offset_for_epoch(LeaderEpoch(asked)),
+            log.end_offset_for_epoch(LeaderEpoch(asked)).unwrap(),
             (LeaderEpoch(epoch), Offset(end)),
             "epoch {asked}"
         );

@@ -167,6 +167,12 @@ fn first_loss(evidence: &Evidence, log_start: Offset) -> Option<Quarantine> {
     let mut epoch = LeaderEpoch(0);
     for (at, segment) in evidence.segments.iter().enumerate() {
         let is_last = at + 1 == evidence.segments.len();
+        if let Some(behind) = evidence.segments.get(at + 1).filter(|behind| behind.base_offset <= log_start) {
+            // Wholly below the start of the log: left by a deletion that was cut short. What is wrong with it nobody will
+            // miss.
+            next = behind.base_offset;
+            continue;
+        }
         if segment.base_offset != next && !evidence.losses.bridge(next, segment.base_offset) {
             let why = format!("the segment of {} stands where {next} follows", segment.base_offset);
             return loss(next.min(segment.base_offset), None, why);

@@ -118,6 +118,37 @@ fn what_is_missing_is_a_loss() {
 }
 
 #[test]
+fn what_is_wrong_wholly_below_the_start_of_the_log_is_no_loss() {
+    for boot in [Boot::Same, Boot::Other] {
+        for kind in KINDS {
+            for (log_start, segments, end, at) in [
+                // A gap, and one that ends where the log starts; something bad; two that overlap.
+                (30, vec![segment(0, 10, None), segment(20, 30, None), segment(30, 40, None)], 40, None),
+                (35, vec![segment(0, 10, None), segment(30, 40, None)], 40, None),
+                (
+                    30,
+                    vec![segment(0, 10, Some(kind)), segment(20, 30, Some(kind)), segment(30, 40, None)],
+                    40,
+                    None,
+                ),
+                (30, vec![segment(0, 12, None), segment(10, 30, None), segment(30, 40, None)], 40, None),
+                // The log starts in the gap, or in what is bad.
+                (15, vec![segment(0, 10, None), segment(20, 30, None)], 30, Some(10)),
+                (
+                    25,
+                    vec![segment(0, 10, None), segment(20, 23, Some(kind)), segment(30, 40, None)],
+                    40,
+                    Some(23),
+                ),
+            ] {
+                let verdict = judged(boot, Some(log_start), &segments);
+                assert_eq!(outcome(&verdict), (end, None, at), "{log_start} {segments:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn nothing_below_a_flush_mark_is_torn_and_above_it_the_boot_decides() {
     for (boot, kind) in [Boot::Same, Boot::Other].into_iter().flat_map(|boot| KINDS.map(|kind| (boot, kind)))
     {
