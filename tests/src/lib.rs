@@ -7,6 +7,7 @@
 //! - [`raw`], [`batch`], [`requests`]: requests made by hand, right and wrong ones, on a bare socket.
 //! - [`proxy`]: a connection that is cut, swallowed, held back or thinned out, frame by frame.
 //! - [`load`] and [`oracle`]: numbered records sent while the broker dies, and the check of what is there afterwards.
+//! - [`frozen`]: a sender that outlives halts, and leaves no hole behind.
 //! - [`mounts`]: a small file system of its own, where the user may mount one.
 //! - [`exposition`] and [`http`]: metrics read as Prometheus would read them.
 //! - [`monitoring`]: the catalogue, the dashboards and the alert rules of `grafana/`.
@@ -19,6 +20,7 @@ pub mod binaries;
 pub mod broker;
 pub mod cli;
 pub mod exposition;
+pub mod frozen;
 pub mod http;
 pub mod librdkafka;
 pub mod load;
