@@ -8,8 +8,9 @@ use gapless_common::{
     protocol::{
         Text,
         messages::{
-            CreateTopicsRequest, DeleteTopicsRequest,
+            CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
             create_topics::{CreatableTopic, CreatableTopicConfig},
+            delete_records::{DeleteRecordsPartition, DeleteRecordsTopic},
             delete_topics::DeleteTopicState,
         },
     },
@@ -18,11 +19,16 @@ use gapless_common::{
 use tokio::time::sleep;
 
 use crate::consumer::channel_config;
+use crate::ledger::{Ledger, Place};
 use crate::plan::TopicPlan;
 use crate::server::SERVER;
 
 const PAUSE: Duration = Duration::from_millis(60);
 const TIMEOUT_MS: i32 = 1_000;
+/// Deleting records is given up after so many attempts: a partition that is quarantined refuses it for ever.
+const DELETE_ATTEMPTS: u32 = 30;
+/// Everything there is.
+pub const HIGH_WATERMARK: i64 = -1;
 
 /// Makes a topic; done when it is there.
 pub async fn create(seams: &Seams, topic: &TopicPlan) {
@@ -65,6 +71,36 @@ pub async fn delete(seams: &Seams, topic: &str) {
             return;
         }
         sleep(PAUSE).await;
+    }
+}
+
+/// Deletes the records below an offset, if that can be done; what was asked and answered is in the ledger.
+pub async fn delete_records(seams: &Seams, ledger: &Ledger, place: &Place, before: i64) {
+    let request = DeleteRecordsRequest {
+        topics: vec![DeleteRecordsTopic {
+            name: Text::from(place.topic),
+            partitions: vec![DeleteRecordsPartition { partition_index: place.partition, offset: before }],
+        }],
+        timeout_ms: TIMEOUT_MS,
+    };
+    // Where the high watermark will be nobody knows.
+    ledger.asked_below(place, if before == HIGH_WATERMARK { i64::MAX } else { before });
+    for _ in 0..DELETE_ATTEMPTS {
+        let answer = reach(seams).await.call(request.clone()).await;
+        let result = answer.ok().and_then(|answer| answer.topics.into_iter().next());
+        match result.and_then(|topic| topic.partitions.into_iter().next()) {
+            Some(result) if result.error_code.is_ok() => {
+                let start = result.low_watermark;
+                if start < before {
+                    ledger.fault(format!(
+                        "{place}: records below {before} are deleted, and it starts at {start}"
+                    ));
+                }
+                return ledger.starts_at(place, start);
+            }
+            Some(result) if result.error_code == ErrorCode::OFFSET_OUT_OF_RANGE => return,
+            _ => sleep(PAUSE).await,
+        }
     }
 }
 

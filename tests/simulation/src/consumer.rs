@@ -70,6 +70,8 @@ struct Standing {
     position: Position,
     /// The highest high watermark it was ever told.
     end: i64,
+    /// The last start of the log it was told.
+    start: i64,
 }
 
 impl Consumer {
@@ -102,7 +104,7 @@ impl Consumer {
                     positions.push(
                         standings
                             .entry(place.clone())
-                            .or_insert(Standing { position: start, end: 0 })
+                            .or_insert(Standing { position: start, end: 0, start: 0 })
                             .position,
                     );
                 }
@@ -133,14 +135,27 @@ impl Consumer {
             (standing.position.offset, standing.position.epoch) = (0, -1);
             return;
         }
+        if fetched.start >= 0 {
+            if fetched.start < standing.start {
+                let before = standing.start;
+                self.ledger
+                    .fault(format!("{place}: the log start went back from {before} to {}", fetched.start));
+            }
+            standing.start = fetched.start;
+            self.ledger.starts_at(place, fetched.start);
+        }
         match fetched.error {
             ErrorCode::NONE => {}
+            ErrorCode::OFFSET_OUT_OF_RANGE
+                if self.leave.retention && fetched.start > standing.position.offset =>
+            {
+                (standing.position.offset, standing.position.epoch) = (fetched.start, -1);
+                return;
+            }
             ErrorCode::KAFKA_STORAGE_ERROR => return,
             // A partition that is offline has less for a while, and does not lose it.
             ErrorCode::OFFSET_OUT_OF_RANGE if self.leave.offline && !self.leave.loss => return,
-            ErrorCode::OFFSET_OUT_OF_RANGE
-                if self.leave.loss || self.leave.retention || self.leave.damage =>
-            {
+            ErrorCode::OFFSET_OUT_OF_RANGE if self.leave.loss || self.leave.damage => {
                 standing.position.offset = fetched.start.max(0);
                 standing.position.epoch = -1;
                 standing.end = 0;

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use gapless_producer::Acks;
 use tokio::time::Instant;
 
 use crate::record::Name;
@@ -74,6 +75,12 @@ pub struct Books {
     pub streams: BTreeMap<Stream, Vec<Entry>>,
     /// Lives of producers that go on by themselves behind what failed.
     pub skipping: Vec<u32>,
+    /// Lives of producers without idempotence, and when they are answered: what they are promised is less.
+    pub weak: BTreeMap<u32, Acks>,
+    /// Below this, at the most, somebody has asked to delete records.
+    pub asked_below: BTreeMap<Place, i64>,
+    /// The highest offset that a log was said to start at.
+    pub starts: BTreeMap<Place, i64>,
     /// What consumers saw, by offset.
     pub seen: BTreeMap<Place, BTreeMap<i64, Name>>,
     /// What was wrong already while it was seen.
@@ -112,6 +119,32 @@ impl Ledger {
     /// A life of a producer begins that goes on by itself behind what failed.
     pub fn skips(&self, producer: u32) {
         self.books().skipping.push(producer);
+    }
+
+    /// A life of a producer begins that has no idempotence.
+    pub fn is_weak(&self, producer: u32, acks: Acks) {
+        self.books().weak.insert(producer, acks);
+    }
+
+    /// Somebody asks to delete what lies below an offset.
+    pub fn asked_below(&self, place: &Place, before: i64) {
+        let mut books = self.books();
+        let asked = books.asked_below.entry(place.clone()).or_default();
+        *asked = (*asked).max(before);
+    }
+
+    /// Somebody was told that a log starts here, and need not reckon with less any more.
+    pub fn starts_at(&self, place: &Place, start: i64) {
+        let mut books = self.books();
+        let told = books.starts.entry(place.clone()).or_default();
+        *told = (*told).max(start);
+    }
+
+    /// The offset behind the last record that a consumer saw.
+    #[must_use]
+    pub fn seen_up_to(&self, place: &Place) -> i64 {
+        let books = self.books();
+        books.seen.get(place).and_then(|seen| seen.last_key_value()).map_or(0, |(offset, _)| offset + 1)
     }
 
     /// A record was admitted, behind all admitted before.

@@ -34,8 +34,12 @@ pub struct Leave {
     pub damage: bool,
     /// Only what was admitted since counts: the topic was made anew at that time.
     pub made_anew: Option<Instant>,
-    /// Records may have been deleted from the start: retention.
+    /// Records may have been deleted from the start by the topic's settings.
     pub retention: bool,
+    /// What was written and not flushed may be gone.
+    pub unflushed: bool,
+    /// No producer had a reason to send anything again.
+    pub calm: bool,
 }
 
 /// What is wrong; empty if nothing is.
@@ -68,11 +72,16 @@ const TOLD_MAX: usize = 5;
 
 impl Judge<'_> {
     fn run(&mut self) {
+        self.the_start_is_where_it_may_be();
         self.offsets_are_contiguous();
         let found = self.each_once();
         self.what_was_seen_is_there();
         let streams = self.books.streams.iter().filter(|(stream, _)| stream.place == *self.place);
         for (stream, entries) in streams {
+            if let Some(acks) = self.books.weak.get(&stream.producer) {
+                self.weak_stream(*acks, entries, &found);
+                continue;
+            }
             let skips = self.books.skipping.contains(&stream.producer);
             self.stream(entries, skips, &found);
         }
@@ -83,17 +92,33 @@ impl Judge<'_> {
         self.faults.push(format!("{}: {what}", self.place));
     }
 
-    /// What lies at this offset may be out of reach.
-    fn is_excused(&self, offset: Option<i64>) -> bool {
-        let from = [self.image.refused_from, self.leave.torn_from].into_iter().flatten().min();
-        let deleted = self.leave.retention && offset.is_none_or(|offset| offset < self.image.start);
-        deleted || from.is_some_and(|from| offset.is_none_or(|offset| offset >= from))
+    /// What lies at this offset may be out of reach, or deleted.
+    fn is_excused(&self, offset: i64) -> bool {
+        offset < self.image.start || self.out_of_reach_from().is_some_and(|from| offset >= from)
+    }
+
+    /// The same of a record whose offset nobody knows. What stands behind a record that is there was not deleted.
+    fn may_be_anywhere(&self, stands_first: bool) -> bool {
+        (stands_first && self.image.start > 0) || self.out_of_reach_from().is_some()
+    }
+
+    fn out_of_reach_from(&self) -> Option<i64> {
+        [self.image.refused_from, self.leave.torn_from].into_iter().flatten().min()
+    }
+
+    fn the_start_is_where_it_may_be(&mut self) {
+        let start = self.image.start;
+        let asked = self.books.asked_below.get(self.place).copied().unwrap_or(0);
+        if start > asked && !self.leave.retention {
+            self.fault(format!("the log starts at {start}, though nothing from {asked} on was ever deleted"));
+        }
+        let told = self.books.starts.get(self.place).copied().unwrap_or(0);
+        if start < told && self.leave.made_anew.is_none() {
+            self.fault(format!("the log starts at {start}, and started at {told} before"));
+        }
     }
 
     fn offsets_are_contiguous(&mut self) {
-        if self.image.start > 0 && !self.leave.retention {
-            self.fault(format!("the log starts at {}, though nothing was ever deleted", self.image.start));
-        }
         let mut expected = self.image.start;
         let mut odd = Vec::new();
         for (offset, name) in &self.image.records {
@@ -116,7 +141,7 @@ impl Judge<'_> {
         let mut again = Vec::new();
         for (offset, name) in &self.image.records {
             let Some(name) = name else { continue };
-            if let Some(first) = found.insert(*name, *offset) {
+            if let Some(first) = found.insert(*name, *offset).filter(|_| !self.may_repeat(*name)) {
                 again.push(format!("{name} is at offset {first} and again at {offset}"));
             }
         }
@@ -132,9 +157,7 @@ impl Judge<'_> {
         let there: BTreeMap<i64, Option<Name>> = self.image.records.iter().copied().collect();
         let gone: Vec<_> = seen
             .iter()
-            .filter(|(offset, name)| {
-                there.get(offset) != Some(&Some(**name)) && !self.is_excused(Some(**offset))
-            })
+            .filter(|(offset, name)| there.get(offset) != Some(&Some(**name)) && !self.is_excused(**offset))
             .map(|(offset, name)| format!("a consumer saw {name} at offset {offset}, where it is not"))
             .collect();
         gone.into_iter().take(TOLD_MAX).for_each(|what| self.fault(what));
@@ -174,7 +197,11 @@ impl Judge<'_> {
                     }
                 }
                 (Told::Acked(reported), None) => {
-                    if !self.leave.loss && !self.is_excused(*reported) {
+                    let excused = reported.map_or_else(
+                        || self.may_be_anywhere(last.is_none()),
+                        |reported| self.is_excused(reported),
+                    );
+                    if !self.leave.loss && !excused {
                         wrong.push(format!("{name} was acknowledged at {reported:?} and is missing"));
                     }
                 }
@@ -203,7 +230,7 @@ impl Judge<'_> {
                     wrong.push(format!("{name} is at offset {at}, but {absent} before it is missing: a gap"));
                 }
                 // What is out of reach is no gap.
-                (None, _) if !self.is_excused(None) => absent = absent.or(Some(*name)),
+                (None, _) if !self.may_be_anywhere(last.is_none()) => absent = absent.or(Some(*name)),
                 _ => {}
             }
         }
@@ -221,6 +248,8 @@ impl Judge<'_> {
         }
     }
 }
+
+mod weak;
 
 #[cfg(test)]
 mod tests;

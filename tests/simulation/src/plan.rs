@@ -9,6 +9,7 @@ use std::time::Duration;
 use gapless_broker::log::Durability;
 use gapless_common::seeded_bug::SeededBug;
 use gapless_common::{records::Compression, seam::Random};
+use gapless_producer::Acks;
 
 use crate::network::{Pace, Weather};
 
@@ -61,11 +62,13 @@ pub enum Kind {
     FailDirSync,
     /// A topic is deleted and made anew.
     Recreate,
+    /// Somebody deletes the oldest records of a partition, or all of them.
+    DeleteRecords,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Cut,
         Self::CutAtByte,
         Self::OneWay,
@@ -89,6 +92,7 @@ impl Kind {
         Self::BadWrites,
         Self::FailDirSync,
         Self::Recreate,
+        Self::DeleteRecords,
     ];
 
     /// Where it stands in [`Kind::ALL`].
@@ -107,6 +111,8 @@ pub struct TopicPlan {
     pub partitions: i32,
     /// Settings of its own.
     pub settings: Vec<(&'static str, String)>,
+    /// By these it does not keep everything.
+    pub forgets: bool,
 }
 
 /// The topic that may be deleted and made anew.
@@ -117,6 +123,10 @@ pub const SHORT_LIVED: &str = "short-lived";
 pub struct ProducerPlan {
     /// Records that it sends in all, over all its lives.
     pub records: u32,
+    /// See the producer's settings.
+    pub acks: Acks,
+    /// See the producer's settings.
+    pub idempotence: bool,
     /// It goes on by itself behind what failed.
     pub skips: bool,
     /// Else it first tries for so long to find out what became of what is in doubt.
@@ -180,6 +190,10 @@ pub struct Plan {
     pub segment_bytes: u32,
     /// A partition takes a checkpoint after so many bytes.
     pub checkpoint_bytes: u64,
+    /// How often the broker looks for what it need not keep.
+    pub retention_check: Duration,
+    /// Bytes a second that the scrub reads; 0: there is none.
+    pub scrub_bytes_per_second: u64,
     /// The topics.
     pub topics: Vec<TopicPlan>,
     /// The producers.
@@ -206,6 +220,12 @@ pub struct Plan {
 
 /// A kind of fault is in a run once in so many.
 const KIND_ONE_IN: u64 = 5;
+/// One run in so many has none of the kinds that make a producer send again.
+const CALM_ONE_IN: u64 = 16;
+/// One producer in so many has weaker settings than the promise takes.
+const WEAK_ONE_IN: u64 = 5;
+/// One topic in so many does not keep everything.
+const FORGETS_ONE_IN: u64 = 4;
 /// Events of one kind in one run.
 const EVENTS_MAX: u64 = 4;
 /// One world in so many has many partitions, with few records each.
@@ -232,8 +252,12 @@ impl Plan {
         let profile = bug.map(profile::of);
         let wanted = profile.as_ref().map_or(&[][..], |profile| profile.kinds);
         let others_one_in = if bug.is_none() { KIND_ONE_IN } else { profile::OTHERS_ONE_IN };
-        let kinds: Vec<Kind> =
+        let mut kinds: Vec<Kind> =
             Kind::ALL.into_iter().filter(|kind| one_in(others_one_in) || wanted.contains(kind)).collect();
+        let calm = bug.is_none() && one_in(CALM_ONE_IN);
+        if calm {
+            kinds.retain(|kind| CALM.contains(kind));
+        }
         let has = |kind| kinds.contains(&kind);
         let durability = if bug.is_none() && one_in(8) { Durability::Os } else { Durability::Fsync };
         let right_at_ms = 2_000 + random.below(8_000);
@@ -248,9 +272,11 @@ impl Plan {
             }
         }
         events.sort_by_key(|event| event.at_ms);
-        let mut topics = vec![draw_topic(&random, "events")];
+        // What is deleted hides what else is missing.
+        let may_forget = bug.is_none();
+        let mut topics = vec![draw_topic(&random, "events", may_forget)];
         if one_in(2) {
-            topics.push(draw_topic(&random, "orders"));
+            topics.push(draw_topic(&random, "orders", may_forget));
         }
         let mut producers: Vec<_> =
             (0..1 + random.below(3)).map(|_| draw_producer(&random, right_at_ms)).collect();
@@ -266,7 +292,12 @@ impl Plan {
             }
         }
         if has(Kind::Recreate) {
-            topics.push(draw_topic(&random, SHORT_LIVED));
+            topics.push(draw_topic(&random, SHORT_LIVED, may_forget));
+        }
+        for producer in &mut producers {
+            if bug.is_none() && one_in(WEAK_ONE_IN) {
+                weaken(producer, &random);
+            }
         }
         let slow_ms =
             if has(Kind::Delay) { [5, 40, 200][usize::try_from(random.below(3)).unwrap_or(0)] } else { 2 };
@@ -289,11 +320,14 @@ impl Plan {
             durability,
             segment_bytes: 8_192 << random.below(5),
             checkpoint_bytes: 2_048 << random.below(8),
+            retention_check: Duration::from_millis(100 + random.below(1_500)),
+            scrub_bytes_per_second: [0, 32 << 10, 256 << 10, 4 << 20]
+                [usize::try_from(random.below(4)).unwrap_or(0)],
             topics,
             producers,
             weather,
             flush_ms_max: random.below(8),
-            segment_flush_ms_max: if one_in(4) { random.below(150) } else { 0 },
+            segment_flush_ms_max: if one_in(4) && !calm { random.below(150) } else { 0 },
             whole_sync: !one_in(4),
             kinds,
             events,
@@ -327,6 +361,26 @@ impl Plan {
         self.kinds.iter().any(|kind| offline.contains(kind))
     }
 
+    /// Whether records that were written, and not flushed, may be lost.
+    #[must_use]
+    pub fn may_lose_unflushed(&self) -> bool {
+        // The power may fail, too, once all records are deleted at the end.
+        let loses_power = [Kind::PowerLoss, Kind::DeleteRecords].iter().any(|kind| self.kinds.contains(kind));
+        loses_power || self.takes_offline() || self.damages() || self.may_lose()
+    }
+
+    /// Whether no producer has a reason to send anything again.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        self.segment_flush_ms_max == 0 && self.kinds.iter().all(|kind| CALM.contains(kind))
+    }
+
+    /// Whether records may be deleted from the start of a log.
+    #[must_use]
+    pub fn deletes(&self) -> bool {
+        self.kinds.contains(&Kind::DeleteRecords) || self.topics.iter().any(|topic| topic.forgets)
+    }
+
     /// Whether rot and a power loss together may look like a torn tail (durability.md 8).
     #[must_use]
     pub fn may_tear(&self) -> bool {
@@ -342,8 +396,25 @@ impl Plan {
     }
 }
 
-fn draw_topic(random: &Random, name: &'static str) -> TopicPlan {
+/// Kinds by which no connection ends and no request is refused retriably.
+const CALM: [Kind; 4] = [Kind::Refuse, Kind::ClockJump, Kind::Recreate, Kind::DeleteRecords];
+
+fn draw_topic(random: &Random, name: &'static str, may_forget: bool) -> TopicPlan {
     let mut settings = Vec::new();
+    let forgets = may_forget && random.below(FORGETS_ONE_IN) == 0;
+    if forgets {
+        settings.push(("segment.bytes", (2_048 << random.below(4)).to_string()));
+        let drawn = random.below(3);
+        if drawn != 0 {
+            settings.push(("retention.bytes", (4_096 << random.below(4)).to_string()));
+        }
+        if drawn != 1 {
+            settings.push(("retention.ms", (300 + random.below(6_000)).to_string()));
+        }
+        if random.below(2) == 0 {
+            settings.push(("segment.ms", (200 + random.below(3_000)).to_string()));
+        }
+    }
     if random.below(6) == 0 {
         // Smaller than some batches, so that they are split, and than some records, which are refused.
         settings.push(("max.message.bytes", "2600".to_owned()));
@@ -351,7 +422,7 @@ fn draw_topic(random: &Random, name: &'static str) -> TopicPlan {
     if random.below(6) == 0 {
         settings.push(("message.timestamp.type", "LogAppendTime".to_owned()));
     }
-    TopicPlan { name, partitions: 1 + i32::try_from(random.below(3)).unwrap_or(0), settings }
+    TopicPlan { name, partitions: 1 + i32::try_from(random.below(3)).unwrap_or(0), settings, forgets }
 }
 
 fn draw_producer(random: &Random, right_at_ms: u64) -> ProducerPlan {
@@ -368,6 +439,8 @@ fn draw_producer(random: &Random, right_at_ms: u64) -> ProducerPlan {
     let codec = usize::try_from(random.below(20)).ok().and_then(|at| codecs.get(at)).copied();
     ProducerPlan {
         records,
+        acks: Acks::All,
+        idempotence: true,
         skips: random.below(3) == 0,
         tasks: 1 + u32::try_from(random.below(2)).unwrap_or(0),
         burst_max,
@@ -388,6 +461,13 @@ fn draw_producer(random: &Random, right_at_ms: u64) -> ProducerPlan {
         // Every other one, for some part of its own patience.
         settles: (records % 2 == 0).then(|| delivery_timeout / (1 + records % 8)),
     }
+}
+
+/// Settings that drop the promise: sequences, and perhaps more.
+fn weaken(producer: &mut ProducerPlan, random: &Random) {
+    producer.idempotence = false;
+    producer.acks = [Acks::All, Acks::Leader, Acks::None][usize::try_from(random.below(3)).unwrap_or(0)];
+    producer.max_in_flight = 1 + usize::try_from(random.below(10)).unwrap_or(0);
 }
 
 #[cfg(test)]

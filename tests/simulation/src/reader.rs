@@ -7,8 +7,9 @@ use gapless_common::{
     protocol::{
         ApiKey, RecordData, Text,
         messages::{
-            FetchRequest,
+            FetchRequest, ListOffsetsRequest,
             fetch::{FetchPartition, FetchTopic, PartitionData},
+            list_offsets::{ListOffsetsPartition, ListOffsetsTopic},
         },
     },
     records::{self, DECOMPRESSED_MAX},
@@ -20,6 +21,8 @@ use std::time::Duration;
 /// The last version that names topics.
 const VERSION: i16 = 12;
 const BYTES_MAX: i32 = 1 << 20;
+/// Asks for the start of a log instead of an offset by time.
+const EARLIEST: i64 = -2;
 /// What one answer has of one partition: some batches.
 const PARTITION_BYTES_MAX: i32 = 32 * 1024;
 
@@ -32,7 +35,7 @@ pub struct Fetched {
     pub from: i64,
     /// 0, or why nothing came.
     pub error: ErrorCode,
-    /// The first offset there is.
+    /// The first offset there is; −1 if the broker does not say.
     pub start: i64,
     /// The high watermark.
     pub end: i64,
@@ -57,7 +60,8 @@ pub struct Position {
     pub epoch: i32,
 }
 
-/// One round of reading of one topic.
+/// One round of reading of one topic. Where a partition does not reach the offset that was asked for, it is asked where it
+/// starts, since the answer to a fetch does not say so.
 ///
 /// # Errors
 /// The channel died.
@@ -93,12 +97,28 @@ pub async fn fetch(
             .find(|position| position.partition == partition)
             .map_or(0, |position| position.offset)
     };
-    Ok(answer
-        .responses
-        .into_iter()
-        .flat_map(|topic| topic.partitions)
-        .map(|partition| take_apart(from(partition.partition_index), partition))
-        .collect())
+    let partitions = answer.responses.into_iter().flat_map(|topic| topic.partitions);
+    let mut round: Vec<Fetched> =
+        partitions.map(|partition| take_apart(from(partition.partition_index), partition)).collect();
+    for fetched in &mut round {
+        if fetched.error == ErrorCode::OFFSET_OUT_OF_RANGE {
+            fetched.start = start_of(channel, topic, fetched.partition).await?;
+        }
+    }
+    Ok(round)
+}
+
+async fn start_of(channel: &Channel, topic: &str, partition: i32) -> Result<i64, ChannelError> {
+    let asked = ListOffsetsPartition {
+        partition_index: partition,
+        timestamp: EARLIEST,
+        ..ListOffsetsPartition::default()
+    };
+    let topics = vec![ListOffsetsTopic { name: Text::from(topic), partitions: vec![asked] }];
+    let answer =
+        channel.call(ListOffsetsRequest { replica_id: -1, topics, ..ListOffsetsRequest::default() }).await?;
+    let answered = answer.topics.first().and_then(|topic| topic.partitions.first());
+    Ok(answered.filter(|answered| answered.error_code.is_ok()).map_or(-1, |answered| answered.offset))
 }
 
 fn take_apart(from: i64, data: PartitionData) -> Fetched {

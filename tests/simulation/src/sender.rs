@@ -90,6 +90,9 @@ impl Sender {
         if self.plan.skips {
             self.common.ledger.skips(number);
         }
+        if !self.plan.idempotence {
+            self.common.ledger.is_weak(number, self.plan.acks);
+        }
         let producer = loop {
             match self.build(seams.clone()).await {
                 Ok(producer) => break producer,
@@ -130,6 +133,8 @@ impl Sender {
             .metadata_age_max(Duration::from_secs(5))
             .heartbeat_interval(Duration::from_millis(800))
             .retry_backoff(Duration::from_millis(10), Duration::from_millis(300))
+            .acks(plan.acks)
+            .idempotence(plan.idempotence)
             .batch_size(plan.batch_size)
             .buffer_memory(plan.buffer_memory)
             .max_in_flight(plan.max_in_flight)

@@ -82,6 +82,8 @@ impl Server {
             spare_bytes_max: 8 << 10,
             // Some records are dated years ago, and all are asked for at the end.
             retention_ms: -1,
+            retention_check_interval: plan.retention_check,
+            scrub_bytes_per_second: plan.scrub_bytes_per_second,
             idle_timeout: Duration::from_secs(20),
             frame_timeout: Duration::from_secs(4),
             shutdown_timeout: Duration::from_secs(3),

@@ -370,7 +370,7 @@ impl World {
                 loss: self.plan.may_lose() || self.plan.may_tear(),
                 damage: self.plan.damages(),
                 offline: self.plan.takes_offline(),
-                retention: false,
+                retention: self.plan.deletes(),
             },
             closing: Arc::clone(&self.readers_closing),
         };

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use gapless_producer::Acks;
+
 use super::*;
 use crate::ledger::{Ledger, Line};
 
@@ -105,4 +107,76 @@ fn leave_goes_as_far_as_it_says() {
     assert!(!judged(&acked, refused_later, damage).is_empty());
     let later = Leave { made_anew: Some(Instant::now() + Duration::from_secs(1)), ..Leave::default() };
     assert!(judged(&acked, log(&[]), later).is_empty());
+}
+
+#[test]
+fn what_was_deleted_is_not_missed() {
+    let acked = books(&[Some(Told::Acked(Some(0))), Some(Told::Acked(Some(1))), Some(ACKED)]);
+    let later = Image { start: 2, end: 3, records: vec![(2, Some(name(2)))], ..Image::default() };
+    wrong(&acked, later.clone(), "nothing from 0 on was ever deleted");
+    assert!(judged(&acked, later.clone(), Leave { retention: true, ..Leave::default() }).is_empty());
+    acked.asked_below(&PLACE, 2);
+    acked.asked_below(&PLACE, 1);
+    acked.starts_at(&PLACE, 2);
+    right(&acked, later.clone());
+    acked.starts_at(&PLACE, 3);
+    wrong(&acked, later.clone(), "started at 3 before");
+    let all = Image { start: 3, end: 3, ..Image::default() };
+    wrong(&acked, all.clone(), "nothing from 2 on");
+    acked.asked_below(&PLACE, i64::MAX);
+    right(&acked, all);
+}
+
+#[test]
+fn what_stands_behind_something_that_is_there_was_not_deleted() {
+    let from_5 = |numbers: &[u32]| {
+        let records: Vec<_> = (5..).zip(numbers.iter().map(|number| Some(name(*number)))).collect();
+        Image { start: 5, end: 5 + i64::try_from(records.len()).unwrap(), records, ..Image::default() }
+    };
+    let acked = books(&[Some(ACKED), Some(ACKED), Some(ACKED)]);
+    let unknown = books(&[Some(Told::Unknown), Some(Told::Unknown), Some(Told::Unknown)]);
+    for ledger in [&acked, &unknown] {
+        ledger.asked_below(&PLACE, 5);
+        for left in [&[0, 1, 2][..], &[1, 2], &[2]] {
+            right(ledger, from_5(left));
+        }
+    }
+    right(&acked, from_5(&[]));
+    wrong(&acked, from_5(&[0, 2]), "missing");
+    wrong(&unknown, from_5(&[0, 2]), "a gap");
+    wrong(&books_asked(&[Some(Told::Acked(Some(6)))]), from_5(&[]), "missing");
+}
+
+fn books_asked(fates: &[Option<Told>]) -> Ledger {
+    let ledger = books(fates);
+    ledger.asked_below(&PLACE, 5);
+    ledger
+}
+
+#[test]
+fn weaker_settings_are_promised_less() {
+    let at = |offset| Some(Told::Acked(Some(offset)));
+    let weak = |acks, fates: &[Option<Told>]| {
+        let ledger = books(fates);
+        ledger.is_weak(0, acks);
+        ledger
+    };
+    let unflushed = || Leave { unflushed: true, ..Leave::default() };
+    let calm = || Leave { calm: true, ..Leave::default() };
+    for acks in [Acks::All, Acks::Leader] {
+        let ledger = weak(acks, &[at(0), at(1), Some(Told::Unknown)]);
+        right(&ledger, log(&[0, 1, 0, 1]));
+        right(&ledger, log(&[0, 1, 2, 1]));
+        wrong(&ledger, log(&[0]), "is not there");
+        wrong(&ledger, log(&[1, 0]), "is not there");
+        assert!(!judged(&ledger, log(&[0, 1, 0]), calm()).is_empty());
+        assert!(judged(&ledger, log(&[0, 1, 2]), calm()).is_empty());
+        assert_eq!(judged(&ledger, log(&[0]), unflushed()).is_empty(), acks == Acks::Leader);
+    }
+    let silent = weak(Acks::None, &[Some(ACKED), Some(ACKED), Some(Told::NotWritten)]);
+    right(&silent, log(&[]));
+    right(&silent, log(&[1, 0]));
+    assert!(!judged(&silent, log(&[1, 0]), calm()).is_empty());
+    wrong(&silent, log(&[0, 0]), "again");
+    wrong(&silent, log(&[0, 2]), "not written");
 }

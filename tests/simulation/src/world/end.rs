@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{DONE_WITHIN, SERVES_WITHIN, World};
-use crate::admin;
+use crate::admin::{self, HIGH_WATERMARK};
 use crate::consumer::channel_config;
 use crate::ledger::Place;
 use crate::network::address_of;
@@ -31,7 +31,7 @@ impl World {
     pub(super) async fn set_right(&mut self) -> bool {
         tracing::info!("everything is set right");
         self.undo_all();
-        if self.plan.takes_offline() || self.random.below(4) == 0 {
+        if self.plan.takes_offline() || (self.random.below(4) == 0 && !self.plan.is_calm()) {
             // What went offline stays so until a restart.
             self.server.kill();
         }
@@ -46,6 +46,9 @@ impl World {
                 self.fault(format!("{SHORT_LIVED} cannot be made though everything is well"));
                 return false;
             }
+        }
+        if self.plan.kinds.contains(&Kind::DeleteRecords) && !self.delete_all().await {
+            return false;
         }
         self.last_made = Some(Instant::now());
         self.closing.store(true, Ordering::Relaxed);
@@ -69,6 +72,27 @@ impl World {
         sleep(CATCH_UP).await;
         self.readers_closing.store(true, Ordering::Relaxed);
         true
+    }
+
+    /// All records are deleted, and perhaps the broker killed, before producers say their last words: whoever was idle has
+    /// nothing in the log any more, and must be remembered all the same.
+    async fn delete_all(&mut self) -> bool {
+        let (seams, ledger, places) = (self.overseer_seams(), self.ledger.clone(), Arc::clone(&self.places));
+        self.by_overseer(async move {
+            for place in places.iter().filter(|place| place.topic != SHORT_LIVED) {
+                admin::delete_records(&seams, &ledger, place, HIGH_WATERMARK).await;
+            }
+        })
+        .await;
+        if self.plan.is_calm() {
+            return true;
+        }
+        match self.random.below(3) {
+            0 => self.server.kill(),
+            1 if !self.plan.may_lose() && !self.plan.damages() => self.lose_power(),
+            _ => {}
+        }
+        self.wait_for_broker().await
     }
 
     async fn wait_for_broker(&mut self) -> bool {
@@ -111,10 +135,17 @@ impl World {
         let leave = self.leave();
         for (place, first) in &images {
             let Some(second) = again.get(place) else { continue };
+            if second.start < first.start {
+                self.fault(format!(
+                    "{place}: the log started at {}, and after another crash at {}",
+                    first.start, second.start
+                ));
+            }
             let torn_from = leave.get(place).and_then(|leave| leave.torn_from);
             let until = torn_from.unwrap_or(i64::MAX);
             let below = |image: &Image| {
-                image.records.iter().copied().filter(|(offset, _)| *offset < until).collect::<Vec<_>>()
+                let stays = |offset| (second.start..until).contains(&offset);
+                image.records.iter().copied().filter(|(offset, _)| stays(*offset)).collect::<Vec<_>>()
             };
             if below(first) != below(second) && first.refused_from.is_none() && second.refused_from.is_none()
             {
@@ -146,6 +177,10 @@ impl World {
         }
         let seen = self.ledger.copy().seen;
         for (place, image) in images.iter().filter(|(place, _)| place.topic != SHORT_LIVED) {
+            // What was deleted soon after it was written nobody may have seen.
+            if image.records.is_empty() {
+                continue;
+            }
             let last =
                 seen.get(place).and_then(|seen| seen.last_key_value()).map_or(0, |(offset, _)| offset + 1);
             if last < image.end {
@@ -165,7 +200,9 @@ impl World {
                 })
                 .flatten(),
             made_anew: self.last_made.filter(|_| place.topic == SHORT_LIVED),
-            retention: false,
+            retention: self.plan.topics.iter().any(|topic| topic.name == place.topic && topic.forgets),
+            unflushed: self.plan.may_lose_unflushed(),
+            calm: self.plan.is_calm(),
         };
         self.places.iter().map(|place| (place.clone(), of(place))).collect()
     }
@@ -193,6 +230,13 @@ impl World {
 
 /// Reads a partition from its start to its end.
 async fn read(seams: &Seams, place: &Place) -> Image {
+    let mut image = read_all_there_was(seams, place).await;
+    // The start may have moved meanwhile.
+    image.records.retain(|(offset, _)| *offset >= image.start);
+    image
+}
+
+async fn read_all_there_was(seams: &Seams, place: &Place) -> Image {
     let mut image = Image::default();
     let mut position = Position { partition: place.partition, offset: 0, epoch: -1 };
     loop {

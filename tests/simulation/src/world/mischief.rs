@@ -6,7 +6,7 @@ use gapless_common::records::BatchHeader;
 use tokio::time::{Instant, sleep_until};
 
 use super::{SERVER_HOST, World};
-use crate::admin;
+use crate::admin::{self, HIGH_WATERMARK};
 use crate::disk::DiskFaults;
 use crate::ledger::Place;
 use crate::network::address_of;
@@ -169,6 +169,10 @@ impl World {
                 self.recreate();
                 None
             }
+            Kind::DeleteRecords => {
+                self.delete_records();
+                None
+            }
             Kind::FailFlush
             | Kind::NoSpace
             | Kind::SlowDisk
@@ -274,6 +278,22 @@ impl World {
             .iter()
             .find(|place| place.topic == topic && place.partition.to_string() == partition)
             .cloned()
+    }
+
+    fn delete_records(&self) {
+        let places: Vec<&Place> = self.places.iter().filter(|place| place.topic != SHORT_LIVED).collect();
+        let drawn = usize::try_from(self.random.below(places.len() as u64)).unwrap_or(0);
+        let Some(place) = places.get(drawn).map(|place| Place::clone(place)) else { return };
+        let seen = u64::try_from(self.ledger.seen_up_to(&place)).unwrap_or(0);
+        let before = match self.random.below(3) {
+            0 => HIGH_WATERMARK,
+            // Now and then more than there is.
+            _ => i64::try_from(self.random.below(seen + 4)).unwrap_or(0),
+        };
+        let (seams, ledger) = (self.overseer_seams(), self.ledger.clone());
+        self.overseer.spawner().spawn(async move {
+            admin::delete_records(&seams, &ledger, &place, before).await;
+        });
     }
 
     fn recreate(&self) {
