@@ -170,3 +170,32 @@ impl Flight {
         any
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_counts_from_when_it_was_due_and_the_warm_up_not_at_all() {
+        let begin = Instant::now();
+        let at = |millis| begin + Duration::from_millis(millis);
+        let mut measured = Measured::new(at(100)).unwrap();
+        measured.record(at(99), at(500), 7, 700);
+        measured.record(at(100), at(150), 3, 300);
+        // Sent late, or by a clock that was read before it was due: what counts is the same.
+        measured.record(at(200), at(1200), 1, 50);
+        measured.record(at(300), at(299), 1, 50);
+        assert_eq!((measured.records, measured.bytes, measured.until), (5, 400, at(1200)));
+        let latencies = &measured.latencies;
+        assert!(latencies.equivalent(latencies.value_at_quantile(0.5), 50_000));
+        assert!(latencies.equivalent(latencies.max(), 1_000_000));
+        assert_eq!(latencies.min(), 1);
+
+        let mut all = Measured::new(at(100)).unwrap();
+        all.failed = 1;
+        measured.first_failure = Some("why".to_owned());
+        all.add(measured);
+        assert_eq!((all.records, all.failed, all.until), (5, 1, at(1200)));
+        assert_eq!((all.latencies.len(), all.first_failure.as_deref()), (5, Some("why")));
+    }
+}
