@@ -1,5 +1,5 @@
 #![no_main]
-//! A partition's directory of any content, opened.
+//! A partition's files of any content, opened.
 
 use std::sync::OnceLock;
 

@@ -71,7 +71,8 @@ fn write_to_all(client: &mut RawClient, topic: &str, partitions: i32) {
             let records = Some(RecordData::Memory(batch(&[b"a record of some bytes"], None).into()));
             PartitionData { index, records }
         };
-        let topic = TopicData { name: topic.into(), partition_data: (from..to).map(data).collect() };
+        let partition_data = (from..to).map(data).collect();
+        let topic = TopicData { name: topic.into(), partition_data, ..TopicData::default() };
         let request = ProduceRequest {
             acks: -1,
             timeout_ms: 60_000,

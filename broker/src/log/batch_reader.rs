@@ -7,7 +7,7 @@ use bytes::Bytes;
 use gapless_common::records::{BatchHeader, Checksum, HEADER_SIZE};
 
 use super::walk::{BadBatch, Expected, Found};
-use crate::storage::File;
+use crate::storage::{File, read_cold_ahead};
 
 /// Bytes read at once: what others wait for, at the most, while a checksum is computed.
 const WINDOW: usize = 256 << 10;
@@ -85,7 +85,7 @@ impl BatchReader {
         let rest = self.window.len().saturating_sub(skip);
         if rest < len.min(HEADER_SIZE) || position < self.window_at {
             let left = usize::try_from(self.end - position).unwrap_or(usize::MAX);
-            let read = self.file.read_cold(position, WINDOW.min(left)).await;
+            let read = read_cold_ahead(&*self.file, position, len.min(left), WINDOW.min(left)).await;
             self.window =
                 read.map_err(|error| BadBatch::unreadable(self.expected.offset, self.position, error))?;
             self.window_at = position;

@@ -176,10 +176,14 @@ async fn entry_at(file: &dyn File, number: u64) -> Option<Entry> {
 mod tests {
     use std::path::Path;
 
-    use gapless_common::seam::{RealSpawn, Spawner};
+    use gapless_common::{
+        seam::{RealSpawn, Spawner},
+        types::LeaderEpoch,
+    };
 
     use super::*;
     use crate::log::open_files::{OpenFiles, SealedFiles};
+    use crate::log::summary::Ends;
     use crate::storage::{Files as _, RealFiles, write_all_at};
 
     /// Batches of 10 records and 1,000 bytes.
@@ -221,7 +225,10 @@ mod tests {
 
     #[test]
     fn a_file_is_believed_only_as_it_was_written() {
-        let summary = Summary { size: 20_000, ..Summary::empty(Offset(100)) };
+        let epoch = LeaderEpoch(1);
+        let ends = Ends { first_epoch: epoch, last_epoch: epoch, last_position: 19_000, last_crc: 7 };
+        let empty = Summary::empty(Offset(100));
+        let summary = Summary { size: 20_000, next_offset: Offset(300), batches: Some(ends), ..empty };
         let index = index(20);
         let bytes = index.encode(&summary);
         assert_eq!(OffsetIndex::decode(&bytes), Some((summary, index)));

@@ -56,6 +56,19 @@ impl Losses {
         self.0.retain(|loss| loss.to <= end);
     }
 
+    /// Only holes: what the log holds is not lost, whatever was written down. `held` are the segments' first offsets and those
+    /// behind their last.
+    pub(super) fn without(&self, held: &[(Offset, Offset)]) -> Self {
+        let is_hole = |loss: &&Loss| !held.iter().any(|(base, next)| *base < loss.to && loss.from < *next);
+        Self(self.0.iter().filter(is_hole).copied().collect())
+    }
+
+    /// Whether it is what accepting one loss after the other can lead to.
+    pub(super) fn is_possible(&self) -> bool {
+        self.0.iter().all(|loss| loss.from >= Offset(0))
+            && self.0.iter().zip(self.0.iter().skip(1)).all(|(loss, next)| loss.to <= next.from)
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -134,6 +147,16 @@ mod tests {
         for (asked, read) in [(9, 9), (10, 20), (19, 20), (20, 20), (50, 70), (65, 70), (70, 70)] {
             assert_eq!(losses.skip(Offset(asked)), Offset(read), "offset {asked}");
         }
+    }
+
+    #[test]
+    fn what_the_log_holds_is_no_hole() {
+        let all = losses(&[(10, 20), (50, 60), (60, 70)]);
+        assert_eq!(all.without(&[(Offset(0), Offset(10)), (Offset(20), Offset(50))]), all);
+        assert_eq!(all.without(&[(Offset(20), Offset(51)), (Offset(69), Offset(99))]), losses(&[(10, 20)]));
+        assert!(all.is_possible());
+        assert!(!losses(&[(10, 20), (19, 30)]).is_possible());
+        assert!(!losses(&[(-1, 20)]).is_possible());
     }
 
     #[test]

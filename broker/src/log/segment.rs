@@ -312,8 +312,10 @@ impl Segment {
         };
         if let Some(entry) = lookup.finish().await {
             let found = self.find_from(Some(entry), end, offset, epoch_max).await;
-            // One that leads past the end finds nothing, which is no answer either.
-            if matches!(found, Ok(Some(_))) || is_on(SeededBug::TrustCorruptIndex) {
+            // One that leads past the end, or past what is looked for, is no answer either.
+            let holds = |first: &Found| first.header.base_offset <= offset;
+            let is_there = matches!(&found, Ok(Some((first, _))) if holds(first));
+            if is_there || is_on(SeededBug::TrustCorruptIndex) {
                 return found;
             }
         }

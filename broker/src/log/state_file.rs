@@ -70,6 +70,32 @@ impl StateFile {
         epoch.filter(|_| after < self.leader_epochs.len())
     }
 
+    /// The lowest leader epoch that the record at `offset` may have.
+    pub(crate) fn epoch_min_at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let after = self.leader_epochs.partition_point(|entry| entry.start_offset <= offset.0);
+        self.leader_epochs.get(after.checked_sub(1)?).map(|entry| LeaderEpoch(entry.epoch))
+    }
+
+    /// Where epochs began.
+    pub(crate) fn epoch_starts(&self) -> impl Iterator<Item = Offset> {
+        self.leader_epochs.iter().map(|entry| Offset(entry.start_offset))
+    }
+
+    /// Whether it says what `other` does, of a log that ends at `end`: an epoch that begins there has no records.
+    pub(crate) fn is_as(&self, other: &Self, end: Offset) -> bool {
+        let with_records = |state: &Self| {
+            let mut state = state.clone();
+            state.leader_epochs.retain(|entry| entry.start_offset != end.0);
+            state
+        };
+        with_records(self) == with_records(other)
+    }
+
+    /// Whether it tells of an epoch that began behind `end`: of a history that was cut off.
+    pub(crate) fn goes_beyond(&self, end: Offset) -> bool {
+        self.leader_epochs.last().is_some_and(|last| last.start_offset > end.0)
+    }
+
     /// As it is after a repair: without quarantine, and, where the log was cut off, without what is known of what came
     /// behind `end`.
     pub(crate) fn repaired(mut self, losses: Losses, end: Option<Offset>) -> Self {
@@ -94,7 +120,31 @@ impl StateFile {
     }
 
     pub(crate) async fn read(files: &dyn Files, directory: &Path) -> Result<Option<Self>, SmallFileError> {
-        small_file::read(files, &Self::path(directory), FORMAT_VERSION).await
+        let path = Self::path(directory);
+        let read: Option<Self> = small_file::read(files, &path, FORMAT_VERSION).await?;
+        match read.as_ref().and_then(Self::impossible) {
+            Some(why) => Err(SmallFileError::Corrupt { path, why: why.to_owned() }),
+            None => Ok(read),
+        }
+    }
+
+    /// What no log can be like, if that is what it says.
+    fn impossible(&self) -> Option<&'static str> {
+        let epochs = self.leader_epochs.iter().map(|entry| (entry.epoch, entry.start_offset));
+        let rises = |(before, after): ((i32, i64), (i32, i64))| before.0 < after.0 && before.1 < after.1;
+        if self.log_start_offset < 0 {
+            return Some("the log starts at a negative offset");
+        }
+        if epochs.clone().any(|(epoch, start)| epoch < 0 || start < 0) {
+            return Some("a negative leader epoch or offset");
+        }
+        if !epochs.clone().zip(epochs.skip(1)).all(rises) {
+            return Some("leader epochs that do not rise");
+        }
+        if self.quarantined.as_ref().is_some_and(|found| found.offset < 0) {
+            return Some("a quarantine from a negative offset on");
+        }
+        (!self.losses.is_possible()).then_some("losses that overlap")
     }
 
     pub(crate) async fn write(&self, files: &dyn Files, directory: &Path) -> Result<(), SmallFileError> {

@@ -34,6 +34,9 @@ pub(super) struct Ends {
     pub last_crc: u32,
 }
 
+/// A segment takes what begins below 2^31 bytes, and one batch is no larger than that.
+const SIZE_MAX: u64 = 1 << 32;
+
 impl Summary {
     /// Bytes of [`Summary::encode`].
     pub(super) const ENCODED_SIZE: usize = 52;
@@ -104,7 +107,7 @@ impl Summary {
         out.put_u32(ends.last_crc);
     }
 
-    /// What was encoded, from exactly so many bytes; whoever calls has checked that they are those that were written.
+    /// What was encoded, from exactly so many bytes; `None` if it is of no segment that there can be.
     pub(super) fn decode(mut bytes: Bytes) -> Option<Self> {
         if bytes.len() != Self::ENCODED_SIZE {
             return None;
@@ -123,7 +126,20 @@ impl Summary {
             }),
         };
         let batches = summary.batches.filter(|ends| ends.first_epoch.0 != Self::NO_EPOCH);
-        Some(Self { batches, ..summary })
+        let summary = Self { batches, ..summary };
+        summary.is_possible().then_some(summary)
+    }
+
+    fn is_possible(&self) -> bool {
+        let is_empty = self.size == 0 && self.next_offset == self.base_offset;
+        let holds = |ends: Ends| {
+            let epochs = LeaderEpoch(0) <= ends.first_epoch && ends.first_epoch <= ends.last_epoch;
+            // Each batch has a record, and takes a header.
+            let last = self.size.checked_sub(ends.last_position);
+            let size = last.is_some_and(|last| last >= HEADER_SIZE as u64) && self.size <= SIZE_MAX;
+            epochs && size && self.next_offset > self.base_offset
+        };
+        self.base_offset >= Offset(0) && self.batches.map_or(is_empty, holds)
     }
 }
 
@@ -162,5 +178,38 @@ mod tests {
             assert_eq!(read_back(&summary), Some(summary));
         }
         assert_eq!(Summary::decode(Bytes::from_static(b"short")), None);
+    }
+
+    #[test]
+    fn what_no_segment_can_be_is_not_read_back() {
+        let ends =
+            Ends { first_epoch: LeaderEpoch(1), last_epoch: LeaderEpoch(2), last_position: 100, last_crc: 7 };
+        let empty = Summary::empty(Offset(40));
+        let full =
+            Summary { size: 200, next_offset: Offset(50), max_timestamp: 9, batches: Some(ends), ..empty };
+        let with = |change: fn(&mut Ends)| {
+            let mut ends = ends;
+            change(&mut ends);
+            Summary { batches: Some(ends), ..full }
+        };
+        let read_back = |summary: &Summary| {
+            let mut bytes = BytesMut::new();
+            summary.encode(&mut bytes);
+            Summary::decode(bytes.freeze()).is_some()
+        };
+        assert!(read_back(&empty) && read_back(&full));
+        for impossible in [
+            Summary { base_offset: Offset(-1), ..empty },
+            Summary { size: 1, ..empty },
+            Summary { next_offset: Offset(41), ..empty },
+            Summary { next_offset: Offset(40), ..full },
+            Summary { size: 1 << 40, ..full },
+            with(|ends| ends.last_position = 150),
+            with(|ends| ends.last_position = u64::MAX),
+            with(|ends| ends.first_epoch = LeaderEpoch(3)),
+            with(|ends| ends.first_epoch = LeaderEpoch(-7)),
+        ] {
+            assert!(!read_back(&impossible), "{impossible:?}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use gapless_common::{
 };
 
 use super::sequencer::BatchFacts;
-use crate::storage::{File, read_exact_at};
+use crate::storage::{File, read_ahead};
 
 /// Bytes read around the first header: it lies within the index interval behind the place where the search begins.
 const FIRST_WINDOW: usize = 8 << 10;
@@ -81,6 +81,9 @@ impl Expected {
                 "{} records and a last offset delta of {}",
                 header.record_count, header.last_offset_delta
             ));
+        }
+        if header.base_offset.0.checked_add(i64::from(header.record_count)).is_none() {
+            return Some(format!("{} records from {} on", header.record_count, header.base_offset));
         }
         // Who counts what was read must be able to count it: the sequencer takes every batch, or offsets would part.
         if BatchFacts::of(header).is_none() {
@@ -153,8 +156,8 @@ impl BatchWalk {
         let ready = self.window.get(skip..).is_some_and(|rest| rest.len() >= HEADER_SIZE);
         if !ready {
             let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
-            let len = self.read_ahead.min(left);
-            self.window = read_exact_at(&*self.file, self.position, len)
+            let (least, len) = (HEADER_SIZE.min(left), self.read_ahead.min(left));
+            self.window = read_ahead(&*self.file, self.position, least, len)
                 .await
                 .map_err(|error| BadBatch::unreadable(self.expected.offset, self.position, error))?;
             self.window_at = self.position;

@@ -203,6 +203,29 @@ pub fn is_lost(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error().is_some_and(of_the_disk)
 }
 
+/// Up to `ahead` bytes from `position`, or, where the disk does not give so many back, up to the first `len` of them: a sector
+/// that cannot be read costs what lies in it, and not what stands before it.
+///
+/// # Errors
+/// When even these cannot be read.
+pub async fn read_ahead(file: &dyn File, position: u64, len: usize, ahead: usize) -> io::Result<Bytes> {
+    match file.read_at(position, ahead.max(len)).await {
+        Err(error) if ahead > len && is_lost(&error) => file.read_at(position, len).await,
+        read => read,
+    }
+}
+
+/// As [`read_ahead`], for what is probably not in the page cache.
+///
+/// # Errors
+/// When even the first `len` bytes cannot be read.
+pub async fn read_cold_ahead(file: &dyn File, position: u64, len: usize, ahead: usize) -> io::Result<Bytes> {
+    match file.read_cold(position, ahead.max(len)).await {
+        Err(error) if ahead > len && is_lost(&error) => file.read_cold(position, len).await,
+        read => read,
+    }
+}
+
 /// Writes all the parts at `position`, going on after short writes.
 ///
 /// # Errors

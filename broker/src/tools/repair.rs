@@ -5,7 +5,7 @@ use std::io::Write;
 use super::args::RepairArgs;
 use super::{Confirm, ToolError};
 use crate::{
-    log::tools::{Way, carry_out, examine, marks, plan},
+    log::tools::{Saved, Way, carry_out, examine, marks, plan},
     storage::Files,
     topics::survey::Survey,
 };
@@ -40,7 +40,16 @@ pub(super) async fn run(
     if !args.yes && !confirm() {
         return Err(ToolError::NotConfirmed);
     }
-    carry_out(files, subject, &examined, &plan).await?;
+    for Saved { path, base, unreadable } in carry_out(files, subject, &examined, &plan).await? {
+        writeln!(out, "saved {}", path.display())?;
+        for bytes in unreadable {
+            let (from, count) = (bytes.start, bytes.end - bytes.start);
+            writeln!(
+                out,
+                "  {count} bytes at position {from} of segment {base} cannot be read: zeroes in there"
+            )?;
+        }
+    }
     writeln!(out, "done: the next start of the broker serves the partition")?;
     Ok(())
 }

@@ -296,6 +296,48 @@ async fn a_repair_that_dies_at_any_step_can_be_done_again() {
 }
 
 #[tokio::test]
+async fn an_unreadable_sector_costs_the_batch_it_is_in_and_is_named() {
+    const SECTOR: usize = 512;
+    for truncate in [false, true] {
+        let mut rig = Rig::new();
+        rig.config.scrub_bytes_per_second = 0;
+        let value = |offset: i64| format!("{offset:02}{}", "x".repeat(3000));
+        let broker = rig.start("boot").await;
+        let peer = client(&broker).await;
+        create(&peer, TOPIC).await;
+        for offset in 0..RECORDS {
+            append(&peer, TOPIC, &value(offset)).await;
+        }
+        assert!(broker.stop().await);
+        let before = bytes_of(&files(&rig), &segment(0)).await;
+        let batch = before.len() / RECORDS as usize;
+        // In the sixth batch, and behind the end of every other file.
+        let sector = batch * 11 / 2 / SECTOR * SECTOR;
+        let faults = Arc::new(Faults::default());
+        faults.unreadable(sector as u64 + 3, 5);
+        let dying = FaultyFiles { inner: Arc::new(files(&rig)), faults: faults.clone() };
+        let (sound, text) = check(&dying).await;
+        let place = format!("at position {}, offset 5: unreadable", 5 * batch);
+        assert!(!sound && text.contains(&place) && text.contains("goes on at offset 6"), "{text}");
+        let text = repair(&dying, truncate).await.unwrap();
+        let named = format!("512 bytes at position {sector} of segment 0 cannot be read");
+        assert!(text.contains(&named), "{text}");
+        let folder = Path::new("torn").join(TOPIC);
+        let saved = files(&rig).list(&folder).await.unwrap();
+        assert_eq!(saved.len(), 1, "{saved:?}");
+        let end = if truncate { before.len() } else { 6 * batch };
+        let mut expected = before[5 * batch..end].to_vec();
+        expected[sector - 5 * batch..sector - 5 * batch + SECTOR].fill(0);
+        assert_eq!(bytes_of(&files(&rig), &folder.join(&saved[0].name)).await, expected);
+        faults.readable();
+        assert!(check(&dying).await.0);
+        let kept = (0..RECORDS).filter(|offset| if truncate { *offset < 5 } else { *offset != 5 });
+        let kept = kept.map(|offset| (offset, value(offset))).collect();
+        assert_served(&rig, kept, if truncate { 5 } else { RECORDS }, &text).await;
+    }
+}
+
+#[tokio::test]
 async fn a_dump_shows_batches_and_records_and_where_it_was_told_to_begin() {
     let (rig, bases) = stopped().await;
     let files = files(&rig);

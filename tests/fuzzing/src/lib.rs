@@ -5,11 +5,13 @@
 //! - [`protocol`]: requests as the broker decodes them, responses as a client does.
 //! - [`record_batches`]: what a client sends for a partition, and what a consumer takes apart.
 //! - [`frames`]: a stream of bytes cut into frames.
-//! - [`recovery`]: a partition's directory of any content, opened.
+//! - [`recovery`]: a partition's files of any content, opened.
+//! - [`damage`]: a partition's files as they were, damaged, opened, and compared with what was written.
 //! - [`schema`]: sound messages of every API and version, made from their declarations.
 //! - [`seeds`]: sound inputs of every body.
 //! - [`mutation`]: changes to sound bytes, and the peak of this process's memory.
 
+pub mod damage;
 pub mod frames;
 pub mod mutation;
 pub mod protocol;

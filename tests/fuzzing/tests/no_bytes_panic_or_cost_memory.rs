@@ -9,7 +9,9 @@ use gapless_common::{
     types::{ProducerEpoch, ProducerId},
 };
 use gapless_fuzzing::{
-    Outcome, frames,
+    Outcome,
+    damage::{self, Damages},
+    frames,
     mutation::{mutate, resident_peak},
     protocol, record_batches,
     recovery::{Entry, HEALED, Recovery, encode},
@@ -18,17 +20,23 @@ use gapless_fuzzing::{
 
 const SEED: u64 = 0x6a09_e667_f3bc_c908;
 
+/// Cases of some milliseconds each.
+const CASES_OF_DAMAGE: usize = 1_000;
+
+/// Runs `body` on one case, which is printed if it fails.
 #[expect(clippy::print_stderr, reason = "the case that fails, for repeating it")]
+fn repeatable(target: &str, bytes: &[u8], body: impl Fn(&[u8]) -> Outcome) -> Outcome {
+    catch_unwind(AssertUnwindSafe(|| body(bytes))).unwrap_or_else(|panic| {
+        eprintln!("{target}, seed {SEED:#x}, these {} bytes: {bytes:02x?}", bytes.len());
+        resume_unwind(panic)
+    })
+}
+
 /// Runs `body` on each seed as it is, which must be taken, and on `cases` changed ones.
 fn hammer(target: &str, cases: usize, body: impl Fn(&[u8]) -> Outcome) {
     let mut rng = Rng::with_seed(SEED);
     let sound = seeds::of(target, 4, &mut rng);
-    let run = |bytes: &[u8]| {
-        catch_unwind(AssertUnwindSafe(|| body(bytes))).unwrap_or_else(|panic| {
-            eprintln!("{target}, seed {SEED:#x}, these {} bytes: {bytes:02x?}", bytes.len());
-            resume_unwind(panic)
-        })
-    };
+    let run = |bytes: &[u8]| repeatable(target, bytes, &body);
     for bytes in &sound {
         assert_eq!(run(bytes), Outcome::Taken, "{target} refuses what is sound: {bytes:02x?}");
     }
@@ -105,6 +113,19 @@ fn partitions_changed_at_random_open_and_serve_what_is_sound() {
     hammer("recovery", 1_000, |bytes| recovery.open(bytes));
 }
 
+#[test]
+fn partitions_damaged_at_random_serve_what_was_written_and_is_intact() {
+    let damages = Damages::new(damage::SEED);
+    for bytes in seeds::of("damage", 4, &mut Rng::with_seed(SEED)) {
+        assert_eq!(damages.open(&bytes), Outcome::Taken, "{bytes:02x?}");
+    }
+    let mut rng = Rng::with_seed(SEED);
+    for _ in 0..CASES_OF_DAMAGE {
+        let bytes = damage::random(&mut rng);
+        repeatable("damage", &bytes, |bytes| damages.open(bytes));
+    }
+}
+
 /// Found by the fuzzer: the log counted such a batch and the sequencer did not, so that the next one got its offset.
 #[test]
 fn a_batch_that_no_client_may_send_is_none_of_a_log() {
@@ -121,7 +142,7 @@ fn a_batch_that_no_client_may_send_is_none_of_a_log() {
             let mut header = BatchHeader::parse(&batch).unwrap();
             fault(&mut header);
             let content = [&header.to_bytes()[..], &batch[HEADER_SIZE..]].concat();
-            let bytes = encode(another_boot, &[Entry { kind: HEALED, base: 0, content }]);
+            let bytes = encode([another_boot, false], &[Entry { kind: HEALED, base: 0, content }]);
             assert_eq!(recovery.open(&bytes), Outcome::Refused);
         }
     }

@@ -179,9 +179,13 @@ async fn what_the_disk_does_not_give_back_quarantines_and_what_passes_does_not()
     assert_eq!(read_all(&log, 0).await, numbered(0..16));
     forget(&log);
     rig.faults.unreadable(size - 1, EIO);
-    let refused = log.read(Offset(bases[1]), 1000, true).await.err().unwrap();
+    // What stands before the sector is served.
+    let served = read_all(&log, bases[1]).await;
+    let (at, why) = quarantined(&log);
+    assert!(why.contains("unreadable") && at > bases[1] && at < bases[2], "{at}: {why}");
+    assert_eq!(served, numbered(bases[1]..at));
+    let refused = log.read(Offset(at), 1000, true).await.err().unwrap();
     assert_eq!(refused.error_code(), ErrorCode::KAFKA_STORAGE_ERROR);
-    assert!(quarantined(&log).1.contains("unreadable"), "{}", quarantined(&log).1);
 }
 
 #[tokio::test]

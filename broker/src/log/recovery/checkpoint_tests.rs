@@ -248,3 +248,93 @@ async fn a_partition_that_has_fallen_idle_is_not_read_after_a_crash() {
         is_whole(&log, &sent, 38).await;
     }
 }
+
+/// Twelve batches of epoch 1 and two of epoch 2, all of one segment, stopped cleanly; the position of each.
+async fn of_two_epochs() -> (Rig, Vec<Sent>, Vec<usize>) {
+    let (mut rig, sent) = stopped(1 << 20).await;
+    let (log, _) = rig.reopen(Boot::Same).await;
+    for sent in &sent[12..14] {
+        append_durably(&log, sent).await;
+    }
+    log.flush_and_close().await.unwrap();
+    log.note_all().await;
+    let mut next = 0;
+    let starts = sent.iter().map(|sent| {
+        let start = next;
+        next += sent.bytes.len();
+        start
+    });
+    let starts = starts.collect();
+    (rig, sent, starts)
+}
+
+async fn remove(rig: &Rig, ending: &str) {
+    for entry in rig.plain().list(Path::new(PARTITION)).await.unwrap() {
+        if entry.name.ends_with(ending) {
+            rig.plain().remove(&Path::new(PARTITION).join(entry.name)).await.unwrap();
+        }
+    }
+}
+
+/// The leader epoch lies outside a batch's checksum; of those at the border of two epochs what stands beside them says nothing.
+#[tokio::test]
+async fn a_batch_is_of_the_epoch_that_was_in_force_by_checkpoint_or_state_file() {
+    const EPOCH_AT: usize = 15;
+    for boot in BOOTS {
+        for with_checkpoint in [true, false] {
+            for (batch, epoch) in [(0, 0), (11, 2), (12, 1)] {
+                let (mut rig, _, starts) = of_two_epochs().await;
+                if !with_checkpoint {
+                    // By this start the state file tells of both.
+                    let (log, _) = rig.reopen(Boot::Same).await;
+                    log.flush_and_close().await.unwrap();
+                    remove(&rig, ".producers").await;
+                }
+                remove(&rig, ".index").await;
+                let mut bytes = rig.segment_bytes(0).await;
+                bytes[starts[batch] + EPOCH_AT] = epoch;
+                rig.set_segment(0, &bytes).await;
+                let (log, report) = rig.reopen(boot).await;
+                let at = Offset(batch as i64 * 2);
+                let state = log.state();
+                assert!(
+                    matches!(&state, State::Quarantined { at: found, why } if *found == at && why.contains("leader epoch")),
+                    "batch {batch}, epoch {epoch}, checkpoint {with_checkpoint}: {state:?}"
+                );
+                assert_eq!(report.truncated_bytes, 0);
+                assert_eq!(read_all(&log, 0).await, numbered(0..at.0));
+                assert_eq!(rig.segment_bytes(0).await, bytes);
+            }
+        }
+    }
+}
+
+/// By a fault, or of a history that was given up.
+#[tokio::test]
+async fn a_checkpoint_that_says_of_epochs_what_the_state_file_does_not_is_not_believed() {
+    /// Behind its header and its summary.
+    const SECOND_START: std::ops::Range<usize> = 80 + 4 + 12 + 4..80 + 4 + 12 + 12;
+    for start in [20_i64, 26] {
+        let (mut rig, sent, _) = of_two_epochs().await;
+        let (log, _) = rig.reopen(Boot::Same).await;
+        append_durably(&log, &sent[14]).await;
+        log.flush_and_close().await.unwrap();
+        log.note_all().await;
+        let (log, _) = rig.reopen(Boot::Same).await;
+        log.flush_and_close().await.unwrap();
+        let mut bytes = rig.read_file(&path(30)).await;
+        assert_eq!(bytes[SECOND_START], 24_i64.to_be_bytes());
+        bytes[SECOND_START].copy_from_slice(&start.to_be_bytes());
+        let body = bytes.len() - 4;
+        let checksum = crc32fast::hash(&bytes[..body]).to_be_bytes();
+        bytes[body..].copy_from_slice(&checksum);
+        let file = rig.plain().open(&path(30)).await.unwrap();
+        write_all_at(&*file, 0, &[bytes.into()]).await.unwrap();
+        let (log, report) = rig.reopen(Boot::Other).await;
+        assert_eq!(report.checkpoint, Some(Offset(28)), "the one before it");
+        is_whole(&log, &sent, 15).await;
+        for (offset, epoch) in [(20, 1), (23, 1), (24, 2), (27, 2), (28, 3)] {
+            assert_eq!(log.leader_epoch_at(Offset(offset)).0, epoch, "offset {offset}");
+        }
+    }
+}

@@ -10,7 +10,8 @@ use gapless_common::{
 use crate::log::checkpoint::{self, Checkpoint};
 use crate::log::segment::segment_path;
 use crate::log::sequencer::Sequencer;
-use crate::log::summary::Summary;
+use crate::log::state_file::StateFile;
+use crate::log::summary::{Ends, Summary};
 use crate::log::{LogConfig, Site};
 use crate::storage::{DirEntry, File, Files};
 
@@ -29,6 +30,17 @@ pub(super) struct Known {
     pub abandoned: Option<Sequencer>,
 }
 
+/// What else is known, by which a checkpoint is judged.
+pub(super) struct Beside<'a> {
+    /// In force from now on.
+    pub leader_epoch: LeaderEpoch,
+    pub state: Option<&'a StateFile>,
+    /// The first offset that the log may hold.
+    pub first: Offset,
+    /// The flush mark.
+    pub mark: Option<Summary>,
+}
+
 impl Known {
     /// Looks through what lies in the partition's directory.
     pub(super) async fn find(
@@ -36,10 +48,9 @@ impl Known {
         site: &Site,
         entries: &[DirEntry],
         config: &LogConfig,
-        leader_epoch: LeaderEpoch,
-        mark: Option<Summary>,
+        beside: &Beside<'_>,
     ) -> Self {
-        let mut known = Self { flushed: mark, ..Self::default() };
+        let mut known = Self { flushed: beside.mark, ..Self::default() };
         let mut offsets: Vec<Offset> = (entries.iter().filter(|entry| !entry.is_dir))
             .filter_map(|entry| checkpoint::parse_name(&entry.name))
             .collect();
@@ -54,7 +65,7 @@ impl Known {
                 known.useless.push(offset);
                 continue;
             };
-            let fits = fits(files, site, &found, leader_epoch).await;
+            let fits = fits(files, site, &found, beside).await;
             if is_on(SeededBug::TrustAbandonedSnapshot) && !fits {
                 known.abandoned.get_or_insert(found.sequencer);
                 continue;
@@ -73,13 +84,31 @@ impl Known {
     }
 }
 
-/// Whether the log holds, where the checkpoint stands, the batch that stood before it.
-async fn fits(files: &dyn Files, site: &Site, found: &Checkpoint, leader_epoch: LeaderEpoch) -> bool {
-    let of_its_time = found.at.batches.is_none_or(|ends| ends.last_epoch <= leader_epoch);
+/// Whether the log holds, where the checkpoint stands, the batch that stood before it, and nobody knows better of its epochs.
+async fn fits(files: &dyn Files, site: &Site, found: &Checkpoint, beside: &Beside<'_>) -> bool {
+    let of_its_time = found.at.batches.is_none_or(|ends| ends.last_epoch <= beside.leader_epoch);
     match open(files, &site.directory, found.at.base_offset).await {
-        Ok(log) => of_its_time && found.at.agrees_with(&*log).await,
+        Ok(log) => of_its_time && has_its_epochs(found, beside) && found.at.agrees_with(&*log).await,
         Err(_) => false,
     }
+}
+
+/// Its list of epochs is there for every record of the log, ends with the last batch's, and says what the state file says of
+/// those that are over.
+fn has_its_epochs(found: &Checkpoint, beside: &Beside<'_>) -> bool {
+    let Checkpoint { at, epochs, .. } = found;
+    let ends_so = |ends: Ends| epochs.at(at.next_offset.plus(-1)) == ends.last_epoch;
+    if !at.batches.is_none_or(ends_so) {
+        return false;
+    }
+    let starts = epochs.entries().iter().map(|(_, start)| *start);
+    let places =
+        starts.chain(beside.state.into_iter().flat_map(StateFile::epoch_starts)).chain([beside.first]);
+    places.filter(|place| (beside.first..at.next_offset).contains(place)).all(|place| {
+        let known = epochs.at(place);
+        let past = beside.state.and_then(|state| state.past_epoch_at(place));
+        known >= LeaderEpoch(0) && past.is_none_or(|past| past == known)
+    })
 }
 
 async fn open(files: &dyn Files, directory: &Path, base_offset: Offset) -> io::Result<Arc<dyn File>> {

@@ -15,7 +15,7 @@ use std::{io, path::PathBuf, sync::Arc};
 use gapless_common::seeded_bug::{SeededBug, is_on};
 use gapless_common::types::{LeaderEpoch, Offset};
 
-use self::known::Known;
+use self::known::{Beside, Known};
 use self::progress::Progress;
 use self::repair::Repaired;
 pub(super) use self::repair::save_aside;
@@ -97,7 +97,9 @@ impl PartitionLog {
         let (files, start) = (&*environment.files, Offset(0));
         let file = files.create(&segment_path(&site.directory, start)).await.map_err(&failed)?;
         // Syncs the directory, and so makes the segment's name durable too.
-        let state = StateFile::new(start, &LeaderEpochs::default(), Losses::default());
+        let mut epochs = LeaderEpochs::default();
+        epochs.assign(leader_epoch, start);
+        let state = StateFile::new(start, &epochs, Losses::default());
         state.write(files, &site.directory).await.map_err(|error| failed(io::Error::other(error)))?;
         let active = Arc::new(Segment::new(file, Contents::empty(start), Verified::from(0)));
         let sequencer = Sequencer::new(start, config.producers_max);
@@ -153,14 +155,15 @@ impl PartitionLog {
         let start = bases.first().copied().unwrap_or(Offset(0));
         let losses = state_file.as_ref().map(|state| state.losses().clone()).unwrap_or_default();
         let mark = prior.marks.of(site.mark_key());
-        let mut known = Known::find(files, &site, &entries, &config, leader_epoch, mark).await;
+        let beside = Beside { leader_epoch, state: state_file.as_ref(), first: losses.skip(start), mark };
+        let mut known = Known::find(files, &site, &entries, &config, &beside).await;
         let at = known.checkpoint.as_ref().map(|checkpoint| checkpoint.at);
         let mut replay = Replay::new(
             state_file.as_ref().map_or(start, StateFile::log_start),
             start,
             leader_epoch,
             known.checkpoint.take().ok_or_else(|| Sequencer::new(start, config.producers_max)),
-            losses.clone(),
+            state_file.clone(),
             known.flushed,
             prior.progress.clone(),
         );
@@ -202,6 +205,8 @@ impl PartitionLog {
             }
             found.push(Found { evidence, segment, read: Some(read) });
         }
+        let held: Vec<_> = found.iter().map(|found| found.evidence.held()).collect();
+        let losses = losses.without(&held);
         let mut verdict = judge(&Evidence {
             boot,
             log_start: state_file.as_ref().map(StateFile::log_start),
@@ -256,7 +261,7 @@ async fn pass(
         return Ok(None);
     };
     let is_below = base < at.base_offset || summary.ends_as(&at);
-    if !is_below || summary.next_offset != next_base {
+    if !is_below || summary.next_offset != next_base || !replay.allows(&summary) {
         return Ok(None);
     }
     Ok(Some(Found { evidence: replay.pass(&summary), segment, read: None }))
@@ -370,12 +375,19 @@ impl Recovered {
             Some(_) => state_file.clone().unwrap_or(rebuilt).with_quarantine(quarantined.as_ref()),
         };
         let mut saved = true;
-        if offline.is_none() && state_file.as_ref() != Some(&state) {
+        let is_known = |known: &StateFile| known.is_as(&state, verdict.end);
+        if offline.is_none() && !state_file.as_ref().is_some_and(is_known) {
             // All in it but start, losses and quarantine comes from the log; and these have not changed, or the next
             // recovery finds them as this one did.
             if let Err(error) = state.write(files, &site.directory).await {
                 tracing::warn!("partition {site}: {error}");
                 saved = false;
+                if state_file.as_ref().is_some_and(|state| state.goes_beyond(verdict.end)) {
+                    // What is appended now would be taken for a batch of that history.
+                    let why = format!("epochs of a history that was cut off cannot be forgotten: {error}");
+                    tracing::error!("partition {site} opens offline: {why}");
+                    offline = Some(why.into());
+                }
             }
         }
         let quarantined = quarantined.map(|(at, why)| {

@@ -16,9 +16,10 @@ use crate::log::contents::Contents;
 use crate::log::epochs::LeaderEpochs;
 use crate::log::losses::Losses;
 use crate::log::sequencer::{BatchFacts, Sequencer};
+use crate::log::state_file::StateFile;
 use crate::log::summary::Summary;
 use crate::log::walk::Expected;
-use crate::storage::{File, read_exact_at};
+use crate::storage::{File, read_ahead, read_exact_at};
 
 /// Bytes read at once.
 const CHUNK: usize = 1 << 20;
@@ -40,6 +41,8 @@ pub(super) struct Replay {
     /// Nothing bad was met yet, so that batches still count.
     sound: bool,
     losses: Losses,
+    /// What else tells of the epochs that are over.
+    state: Option<StateFile>,
     /// How far the log is known to have been flushed.
     mark: Option<Summary>,
     differs: Option<Differs>,
@@ -53,14 +56,14 @@ pub(super) struct Scanned {
 }
 
 impl Replay {
-    /// For a log that starts at `log_start` and whose first segment begins at `start`, whose epoch in force is `epoch_max`, that may have the holes of
-    /// `losses`, and that is known to have been flushed up to `mark`.
+    /// For a log that starts at `log_start` and whose first segment begins at `start`, whose epoch in force is `epoch_max`, that
+    /// may have the holes of its state file, and that is known to have been flushed up to `mark`.
     pub(super) fn new(
         log_start: Offset,
         start: Offset,
         epoch_max: LeaderEpoch,
         known: Result<Checkpoint, Sequencer>,
-        losses: Losses,
+        state: Option<StateFile>,
         mark: Option<Summary>,
         progress: Arc<Progress>,
     ) -> Self {
@@ -78,7 +81,8 @@ impl Replay {
             expected: Expected { offset: start, epoch: LeaderEpoch(0), epoch_max },
             epoch: LeaderEpoch(0),
             sound: true,
-            losses,
+            losses: state.as_ref().map(|state| state.losses().clone()).unwrap_or_default(),
+            state,
             mark,
             differs: None,
         }
@@ -92,6 +96,33 @@ impl Replay {
             end: mark.next_offset,
             differs: self.differs.clone(),
         })
+    }
+
+    /// The leader epoch under which a record was appended, where that is known otherwise than by its batch: in that it lies
+    /// outside the checksum.
+    fn known_epoch(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let by_checkpoint = || Some(self.epochs.at(offset)).filter(|epoch| *epoch >= LeaderEpoch(0));
+        let by_state = || self.state.as_ref().and_then(|state| state.past_epoch_at(offset));
+        if offset < self.from { by_checkpoint().or_else(by_state) } else { by_state() }
+    }
+
+    /// Why a good batch is not of the epoch that was in force, if it is known not to be.
+    fn wrong_epoch(&self, header: &BatchHeader) -> Option<String> {
+        let (offset, stands) = (header.base_offset, header.leader_epoch);
+        if let Some(known) = self.known_epoch(offset) {
+            return (known != stands).then(|| format!("leader epoch {stands} where {known} was in force"));
+        }
+        let lowest = self.state.as_ref().and_then(|state| state.epoch_min_at(offset))?;
+        (stands < lowest).then(|| format!("leader epoch {stands} where {lowest} had begun"))
+    }
+
+    /// Whether what is said of a segment's epochs may be so. If not, it has to be read.
+    pub(super) fn allows(&self, summary: &Summary) -> bool {
+        let Some(ends) = summary.batches else { return true };
+        let is = |offset: Offset, epoch| self.known_epoch(offset).is_none_or(|known| known == epoch);
+        ends.first_epoch >= self.epoch
+            && is(summary.base_offset, ends.first_epoch)
+            && is(summary.next_offset.plus(-1), ends.last_epoch)
     }
 
     /// A segment below the checkpoint of which it is known what it holds. Segments come in the order of their offsets.
@@ -121,7 +152,10 @@ impl Replay {
                 break None;
             }
             match reader.batch(contents.summary.size, &self.expected, boot).await {
-                Ok(header) => self.take(&header, &mut contents, index_interval),
+                Ok(header) => match self.wrong_epoch(&header) {
+                    Some(why) => break Some(Bad { kind: BadKind::OtherEpoch, why }),
+                    None => self.take(&header, &mut contents, index_interval),
+                },
                 Err(bad) => break Some(bad),
             }
         };
@@ -244,7 +278,7 @@ impl Reader<'_> {
         }
         let unreadable =
             |error: std::io::Error| Bad { kind: BadKind::Unreadable, why: format!("unreadable: {error}") };
-        self.window = self.file.read_at(position, len.max(CHUNK)).await.map_err(unreadable)?;
+        self.window = read_ahead(&**self.file, position, len, CHUNK).await.map_err(unreadable)?;
         self.window_at = position;
         self.progress.read(self.window.len() as u64);
         // Reads from the page cache never wait; others want a turn.

@@ -74,6 +74,13 @@ pub struct SegmentEvidence {
     pub bad: Option<Bad>,
 }
 
+impl SegmentEvidence {
+    /// The first offset that it holds, and the one behind the last.
+    pub(super) fn held(&self) -> (Offset, Offset) {
+        (self.base_offset, self.next_offset)
+    }
+}
+
 /// Something that is not the batch that belongs there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bad {
@@ -92,6 +99,9 @@ pub enum BadKind {
     ShortButWhole,
     /// It is all there, and wrong; or it is no batch.
     Whole,
+    /// It is whole and good, but of another leader epoch than was in force: what lies outside its checksum has changed, or a
+    /// batch of a history that was given up is back.
+    OtherEpoch,
     /// The disk does not give it back.
     Unreadable,
 }
@@ -141,7 +151,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     let end = evidence.segments.iter().map(|segment| segment.next_offset).max().unwrap_or(log_start);
     Verdict {
         log_start,
-        end: quarantine.as_ref().map_or(end, |loss| end.max(loss.at)),
+        end: quarantine.as_ref().map_or(end, |loss| end.max(loss.at).max(log_start)),
         last_segment_bytes: last.map_or(0, |segment| segment.good_bytes),
         torn: last.filter(|_| quarantine.is_none()).and_then(|segment| {
             let bad = segment.bad.as_ref()?;
@@ -217,6 +227,10 @@ fn first_loss(evidence: &Evidence, log_start: Offset) -> Option<Quarantine> {
         );
         return loss(next, None, why);
     }
+    if let Some(lost) = evidence.losses.entries().iter().find(|lost| lost.to > next.max(log_start)) {
+        let why = format!("the log ends at {next}, and a segment was to begin at {} behind a loss", lost.to);
+        return loss(next, None, why);
+    }
     if next < log_start {
         return loss(next, None, format!("the log ends at {next}, before its start {log_start}"));
     }
@@ -226,7 +240,8 @@ fn first_loss(evidence: &Evidence, log_start: Offset) -> Option<Quarantine> {
 /// Whether something bad at the end of a log is what an interrupted write leaves.
 fn is_torn(boot: Boot, kind: BadKind) -> bool {
     match (boot, kind) {
-        (_, BadKind::Unreadable) => false,
+        // What is known of epochs is known of what was durable.
+        (_, BadKind::Unreadable | BadKind::OtherEpoch) => false,
         (Boot::Other, _) => true,
         (Boot::Same, kind) => kind == BadKind::Short,
     }

@@ -52,11 +52,30 @@ impl Sequencer {
                 let append_time_ms = (time != NO_APPEND_TIME).then_some(time);
                 batches.push_back(Remembered { first, last, base_offset, append_time_ms });
             }
-            sequencer.producers.insert(id, Producer { epoch, batches, seen_ms: 0 });
+            if id <= ProducerId::NONE || epoch <= ProducerEpoch::NONE || !follow(&batches, next_offset) {
+                return None;
+            }
+            let twice = sequencer.producers.insert(id, Producer { epoch, batches, seen_ms: 0 });
+            if twice.is_some() {
+                return None;
+            }
             sequencer.oldest_seen_ms = 0;
         }
         Some(sequencer)
     }
+}
+
+/// Whether batches of one producer may follow one another so, in a log whose next offset is `end`.
+fn follow(batches: &VecDeque<Remembered>, end: Offset) -> bool {
+    let records = |batch: &Remembered| i64::from(batch.last.since(batch.first)) + 1;
+    // Not by sequence: a batch that was set aside by a repair leaves a gap in these.
+    let mut next = Offset(0);
+    batches.iter().all(|batch| {
+        let behind = batch.base_offset.0.checked_add(records(batch)).map(Offset);
+        let follows = batch.base_offset >= next && behind.is_some_and(|behind| behind <= end);
+        next = behind.unwrap_or(end);
+        follows
+    })
 }
 
 #[cfg(test)]

@@ -189,9 +189,10 @@ pub async fn examine(
         segment(files, subject, &mut examined, mark.as_ref(), &mut expected, base, next_base, sink).await?;
     }
     let end = expected.offset;
-    let believed = mark.map_or(Offset(0), |mark| mark.next_offset).max(examined.log_start);
+    let behind_losses = examined.losses.entries().iter().map(|loss| loss.to).max().unwrap_or(Offset(0));
+    let believed = mark.map_or(Offset(0), |mark| mark.next_offset).max(examined.log_start).max(behind_losses);
     let missing = if first.is_none() { Some("there is no segment".to_owned()) } else { None }.or_else(|| {
-        (end < believed).then(|| format!("the log ends at offset {end}, and was flushed up to {believed}"))
+        (end < believed).then(|| format!("the log ends at offset {end}, and went to {believed}"))
     });
     if let Some(why) = missing
         && examined.bad.last().is_none_or(|bad| bad.to.is_some() || bad.is_tail)

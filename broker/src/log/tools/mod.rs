@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use gapless_common::types::{LeaderEpoch, Offset};
 
 pub use self::examine::{BadPlace, BatchSink, Examined, Finding, GoodBatch, Seen, Severity, examine};
-pub use self::repair::{Plan, RepairError, Way, carry_out, plan};
+pub use self::repair::{Plan, RepairError, Saved, Way, carry_out, plan};
 use super::Site;
 use super::flush_marks::FlushMarks;
 use crate::storage::Files;

@@ -2,7 +2,12 @@
 //! which a crash after any of them leaves the partition quarantined, nothing lost that was not saved under `torn/`, and the
 //! same repair possible again.
 
-use std::{io, path::Path, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 use gapless_common::{seam::BoxFuture, types::Offset};
@@ -203,7 +208,18 @@ fn set_aside(examined: &Examined, bad: &[&BadPlace], steps: &mut Vec<Step>) {
     }
 }
 
-/// Does what the plan says.
+/// A copy of what was taken out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// Relative to the data directory.
+    pub path: PathBuf,
+    /// The segment that it was taken from.
+    pub base: Offset,
+    /// What of that the disk did not give back, by its place in the segment: zeroes in the copy.
+    pub unreadable: Vec<std::ops::Range<u64>>,
+}
+
+/// Does what the plan says. Gives what was saved.
 ///
 /// # Errors
 /// The first step that failed. The partition is quarantined then, and can be repaired again.
@@ -212,7 +228,7 @@ pub async fn carry_out(
     subject: &Subject,
     examined: &Examined,
     plan: &Plan,
-) -> Result<(), RepairError> {
+) -> Result<Vec<Saved>, RepairError> {
     let directory = &subject.site.directory;
     let at = |path: &Path, source| RepairError::Io { path: path.to_owned(), source };
     // Before anything changes: it says that all is as the last clean stop left it.
@@ -233,6 +249,7 @@ pub async fn carry_out(
     if let Some(end) = plan.end {
         losses.cut(end);
     }
+    let mut saved = Vec::new();
     for step in &plan.steps {
         let base = match step {
             Step::Accept(loss) => {
@@ -242,7 +259,8 @@ pub async fn carry_out(
             Step::Save { base, .. } | Step::Split { base, .. } | Step::Cut { base, .. } => *base,
             Step::Remove(base) | Step::Create(base) => *base,
         };
-        take(files, subject, step, base).await.map_err(|error| at(&named(directory, base), error))?;
+        let taken = take(files, subject, step, base).await;
+        saved.extend(taken.map_err(|error| at(&named(directory, base), error))?);
     }
     if let Some(first) = plan.first {
         forget_snapshots(files, directory, first).await.map_err(|error| at(directory, error))?;
@@ -251,18 +269,19 @@ pub async fn carry_out(
     }
     files.sync_dir(directory).await.map_err(|error| at(directory, error))?;
     state.repaired(losses, plan.end).write(files, directory).await?;
-    Ok(())
+    Ok(saved)
 }
 
-async fn take(files: &dyn Files, subject: &Subject, step: &Step, base: Offset) -> io::Result<()> {
+async fn take(files: &dyn Files, subject: &Subject, step: &Step, base: Offset) -> io::Result<Option<Saved>> {
     let directory = &subject.site.directory;
     let path = named(directory, base);
     match step {
         Step::Accept(_) => Ok(()),
         Step::Save { bytes, .. } => {
-            let file = Salvage(files.open(&path).await?);
+            let file = Salvage { file: files.open(&path).await?, unreadable: Mutex::default() };
             let count = bytes.end - bytes.start;
-            save_aside(files, &subject.site, &file, base, bytes.start, count).await.map(drop)
+            let path = save_aside(files, &subject.site, &file, base, bytes.start, count).await?;
+            return Ok(Some(Saved { path, base, unreadable: file.unreadable() }));
         }
         Step::Split { bytes, new_base, .. } => {
             let file = files.open(&path).await?;
@@ -287,6 +306,7 @@ async fn take(files: &dyn Files, subject: &Subject, step: &Step, base: Offset) -
             files.sync_dir(directory).await
         }
     }
+    .map(|()| None)
 }
 
 async fn split(
@@ -331,26 +351,54 @@ async fn forget_snapshots(files: &dyn Files, directory: &Path, first: Offset) ->
 }
 
 /// Reads what can be read, and zeroes where the disk gives nothing back.
-struct Salvage(Arc<dyn File>);
+struct Salvage {
+    file: Arc<dyn File>,
+    /// Where that was, by its beginning, to its end.
+    unreadable: Mutex<BTreeMap<u64, u64>>,
+}
+
+impl Salvage {
+    /// Where the disk gave nothing back, pieces that touch as one.
+    fn unreadable(&self) -> Vec<std::ops::Range<u64>> {
+        let mut ranges: Vec<std::ops::Range<u64>> = Vec::new();
+        for (start, end) in &*self.pieces() {
+            match ranges.last_mut() {
+                Some(last) if *start <= last.end => last.end = last.end.max(*end),
+                _ => ranges.push(*start..*end),
+            }
+        }
+        ranges
+    }
+
+    fn pieces(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        // Nothing in here can panic half way.
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl File for Salvage {
     fn write_at<'a>(&'a self, position: u64, parts: &'a [Bytes]) -> BoxFuture<'a, io::Result<usize>> {
-        self.0.write_at(position, parts)
+        self.file.write_at(position, parts)
     }
 
     fn read_at(&self, position: u64, len: usize) -> BoxFuture<'_, io::Result<Bytes>> {
         Box::pin(async move {
-            match self.0.read_at(position, len).await {
+            match self.file.read_at(position, len).await {
                 Err(error) if is_lost(&error) => {}
                 read => return read,
             }
             let mut bytes = Vec::with_capacity(len);
             while bytes.len() < len {
-                let step = SECTOR.min(len - bytes.len());
-                match self.0.read_at(position + bytes.len() as u64, step).await {
+                let at = position + bytes.len() as u64;
+                // From one border of sectors to the next, so that what can be read of a neighbour is.
+                let step = (SECTOR - at as usize % SECTOR).min(len - bytes.len());
+                match self.file.read_at(at, step).await {
                     Ok(piece) if piece.is_empty() => break,
                     Ok(piece) => bytes.extend_from_slice(&piece),
-                    Err(error) if is_lost(&error) => bytes.resize(bytes.len() + step, 0),
+                    Err(error) if is_lost(&error) => {
+                        self.pieces().insert(at, at + step as u64);
+                        bytes.resize(bytes.len() + step, 0);
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -359,14 +407,14 @@ impl File for Salvage {
     }
 
     fn flush(&self) -> BoxFuture<'_, io::Result<()>> {
-        self.0.flush()
+        self.file.flush()
     }
 
     fn truncate(&self, len: u64) -> BoxFuture<'_, io::Result<()>> {
-        self.0.truncate(len)
+        self.file.truncate(len)
     }
 
     fn size(&self) -> BoxFuture<'_, io::Result<u64>> {
-        self.0.size()
+        self.file.size()
     }
 }

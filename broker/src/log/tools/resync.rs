@@ -11,7 +11,7 @@ use crate::storage::{File, read_exact_at};
 
 /// Bytes read at once.
 const WINDOW: usize = 1 << 20;
-/// Bytes passed over at once where the disk gives nothing back: a sector.
+/// What a disk gives back or does not, as a whole.
 const SECTOR: u64 = 512;
 /// Where in a batch its magic stands.
 const MAGIC_AT: usize = 16;
@@ -27,10 +27,10 @@ pub(super) async fn next_good(
     bound: Offset,
 ) -> Option<(u64, BatchHeader)> {
     let mut at = position + 1;
+    let mut careful_until = 0;
     while at + HEADER_SIZE as u64 <= end {
-        let len = usize::try_from(end - at).unwrap_or(WINDOW).min(WINDOW);
-        let Ok(window) = file.read_cold(at, len).await else {
-            at += SECTOR;
+        let Some(window) = window(&**file, at, end, &mut careful_until).await else {
+            at += to_next_sector(at);
             continue;
         };
         let starts = window.len().saturating_sub(HEADER_SIZE - 1);
@@ -46,11 +46,36 @@ pub(super) async fn next_good(
                 return Some((candidate, header));
             }
         }
-        if starts == 0 {
+        if window.is_empty() {
             return None;
         }
-        at += starts as u64;
+        // What is left of a sector that is narrower than a header begins nothing.
+        at += if starts == 0 { window.len() } else { starts } as u64;
         tokio::task::yield_now().await;
+    }
+    None
+}
+
+fn to_next_sector(at: u64) -> u64 {
+    SECTOR - at % SECTOR
+}
+
+/// What can be read from `at` on: a large piece, or, up to `careful_until`, where a large one could not be read, a sector and
+/// what of the next one may belong to a header that begins in it. `None`: not even the sector.
+async fn window(file: &dyn File, at: u64, end: u64, careful_until: &mut u64) -> Option<Bytes> {
+    let left = usize::try_from(end - at).unwrap_or(WINDOW);
+    if at >= *careful_until {
+        let len = left.min(WINDOW);
+        match file.read_cold(at, len).await {
+            Ok(window) => return Some(window),
+            Err(_) => *careful_until = at + len as u64,
+        }
+    }
+    let sector = usize::try_from(to_next_sector(at)).unwrap_or(WINDOW);
+    for len in [sector + HEADER_SIZE - 1, sector] {
+        if let Ok(window) = file.read_cold(at, len.min(left)).await {
+            return Some(window);
+        }
     }
     None
 }

@@ -41,15 +41,15 @@ impl Judge<'_> {
                 (Told::NotWritten, Some(at)) => {
                     wrong.push(format!("{name} was reported as not written and is at offset {at}"));
                 }
-                (Told::Acked(Some(reported)), _) => {
-                    if !may_be_lost && !self.is_at(*name, *reported) && !self.is_excused(*reported) {
-                        wrong.push(format!("{name} was acknowledged at {reported} and is not there"));
-                    }
+                (Told::Acked(Some(reported)), _)
+                    if !may_be_lost && !self.is_at(*name, *reported) && !self.is_excused(*reported) =>
+                {
+                    wrong.push(format!("{name} was acknowledged at {reported} and is not there"));
                 }
-                (Told::Acked(None), None) if acks != Acks::None => {
-                    if !may_be_lost && !self.may_be_anywhere(last.is_none()) {
-                        wrong.push(format!("{name} was acknowledged and is missing"));
-                    }
+                (Told::Acked(None), None)
+                    if acks != Acks::None && !may_be_lost && !self.may_be_anywhere(last.is_none()) =>
+                {
+                    wrong.push(format!("{name} was acknowledged and is missing"));
                 }
                 _ => {}
             }

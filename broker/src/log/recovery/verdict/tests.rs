@@ -106,7 +106,7 @@ fn what_is_missing_is_a_loss() {
             (Some(0), vec![segment(0, 8, None), segment(10, 30, None)], 30, 8),
             (Some(0), vec![segment(0, 12, None), segment(10, 30, None)], 30, 10),
             // The log ends before it starts.
-            (Some(50), vec![segment(0, 10, None)], 10, 10),
+            (Some(50), vec![segment(0, 10, None)], 50, 10),
         ] {
             let verdict = judged(boot, log_start, &segments);
             assert_eq!(outcome(&verdict), (end, None, Some(at)), "{log_start:?} {segments:?}");
