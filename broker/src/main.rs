@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use gapless_broker::{
     Broker,
     cli::{Args, LogFormat},
@@ -29,11 +29,42 @@ fn main() -> ExitCode {
     };
     let code = match &args.command {
         Some(Command::Log(command)) => runtime.block_on(run_tool(command)),
+        Some(Command::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Args::command(), "gapless-broker", &mut script);
+            print_page(&script)
+        }
+        Some(Command::Man { dir: Some(dir) }) => match clap_mangen::generate_to(Args::command(), dir) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&format!("--dir {}: the pages cannot be written: {error}", dir.display())),
+        },
+        Some(Command::Man { dir: None }) => {
+            let mut page = Vec::new();
+            match clap_mangen::Man::new(Args::command()).render(&mut page) {
+                Ok(()) => print_page(&page),
+                Err(error) => complain(&format!("the page cannot be made: {error}")),
+            }
+        }
         None => runtime.block_on(run(args)),
     };
     // Does not wait for a thread that the disk holds: the stop has waited for as long as it was told.
     runtime.shutdown_background();
     code
+}
+
+fn print_page(page: &[u8]) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(page).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format!("standard output cannot be written: {error}"))
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn complain(why: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "gapless-broker: {why}");
+    ExitCode::FAILURE
 }
 
 /// `gapless-broker log`: 0 sound or done, 1 something is wrong or could not be done.

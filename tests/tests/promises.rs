@@ -15,6 +15,7 @@ mod house_rules;
 mod librdkafka_is_served;
 mod metrics_are_the_catalogue;
 mod publish_accounts_for_every_line;
+mod publish_takes_what_people_have;
 mod rot_is_refused_and_repaired_on_request;
 mod sequences_are_checked;
 mod starts_and_stops_are_clean;

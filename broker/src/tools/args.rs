@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 /// What can be done instead of running a broker.
 #[derive(Debug, Subcommand)]
@@ -10,6 +11,17 @@ pub enum Command {
     /// Looks into a data directory on which no broker runs, and repairs it when asked to.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Prints a script that completes commands and flags in a shell.
+    Completions {
+        /// Whose.
+        shell: Shell,
+    },
+    /// Prints the manual page, or writes those of all commands to a directory.
+    Man {
+        /// Write them here.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// Tools for a data directory.

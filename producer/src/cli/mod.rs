@@ -8,6 +8,7 @@ mod digest;
 pub mod exit;
 mod human;
 mod metrics;
+mod pages;
 mod publish;
 mod read;
 mod signals;
@@ -34,6 +35,8 @@ pub async fn run(args: Args) -> ExitCode {
             Command::Topic(command) => Box::pin(topic::run(command, seams, signals)).await,
             Command::Bench(args) => Box::pin(bench::run(*args, seams, signals)).await,
             Command::Verify(args) => Box::pin(verify::run(args, seams, signals)).await,
+            Command::Completions(args) => pages::completions(args.shell),
+            Command::Man(args) => pages::man(&args),
         },
     };
     result.unwrap_or_else(|stop| stop.report())

@@ -41,7 +41,7 @@ pub struct ConnectionFlags {
     )]
     pub command_property: Vec<Property>,
 
-    /// A file of such properties, a line each; -X goes before it
+    /// A file of such properties, as Java or librdkafka reads it; -X goes before it
     #[arg(long, env = "GAPLESS_COMMAND_CONFIG", value_name = "FILE")]
     pub command_config: Option<PathBuf>,
 }

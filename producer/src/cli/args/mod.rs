@@ -2,8 +2,10 @@
 
 mod bench;
 mod connection;
+mod pages;
 mod producer;
 mod properties;
+mod properties_file;
 mod publish;
 mod read;
 mod topic;
@@ -14,6 +16,7 @@ use tracing::level_filters::LevelFilter;
 
 pub use bench::BenchArgs;
 pub use connection::{ConnectionFlags, ConnectionSettings};
+pub use pages::{CompletionsArgs, ManArgs};
 pub use publish::{InputFormat, PublishArgs, ReportBy, SummaryFormat};
 pub use read::{ReadArgs, ReadOutput, StartOffset};
 pub use topic::{CreateArgs, DeleteArgs, DescribeArgs, ListArgs, ListOutput, TopicCommand};
@@ -48,6 +51,10 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Measure latency and throughput under a load of your choice.
     Bench(Box<BenchArgs>),
+    /// Print a script that completes commands and flags in a shell.
+    Completions(CompletionsArgs),
+    /// Print a manual page, or write all of them to a directory.
+    Man(ManArgs),
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use gapless_producer::{Acks, Compression, Config, Linger, Partitioner};
 
 use super::ConnectionSettings;
+use super::properties_file::{self, Entry};
 use crate::cli::exit::Stop;
 
 /// One property, and where it was found.
@@ -40,10 +41,13 @@ impl Property {
 
     /// The refusal of a property that has no counterpart.
     pub fn unknown(&self) -> Stop {
-        let why = if is_about_security(&self.key) {
-            "TLS and SASL are not there yet"
-        } else {
-            "it has no counterpart here"
+        let why = match self.key.as_str() {
+            key if is_about_security(key) => "TLS and SASL are not there yet",
+            "transactional.id" | "transaction.timeout.ms" => "transactions are not there yet",
+            "retries" | "message.send.max.retries" => {
+                "a record is sent again until delivery.timeout.ms, however often that is"
+            }
+            _ => "it has no counterpart here",
         };
         Stop::Usage(format!("{}: property {} is refused: {why}", self.found, self.key))
     }
@@ -76,28 +80,31 @@ fn is_about_security(key: &str) -> bool {
     ["ssl.", "sasl.", "security.", "enable.ssl", "enable.sasl"].iter().any(|start| key.starts_with(start))
 }
 
-/// Lines of `key=value`; empty ones and comments (`#`, `!`) are left out, as in Java's properties files.
+/// The properties of a file, as Java or librdkafka would read it.
 #[expect(clippy::disallowed_methods, reason = "a command line reads its own configuration")]
 pub fn read_file(path: &Path) -> Result<Vec<Property>, Stop> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         Stop::Failed(format!("--command-config {} cannot be read: {error}", path.display()))
     })?;
-    text.lines()
-        .enumerate()
-        .map(|(at, line)| (at + 1, line.trim()))
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with(['#', '!']))
-        .map(|(number, line)| {
-            let place = format!("{}:{number}", path.display());
-            Property::parse(line, place.clone()).map_err(|why| Stop::Usage(format!("{place}: {why}")))
-        })
-        .collect()
+    let place = |line: usize| format!("{}:{line}", path.display());
+    let entries =
+        properties_file::parse(&text).map_err(|bad| Stop::Usage(format!("{}: {bad}", place(bad.line()))))?;
+    let property = |entry: Entry| Property { key: entry.key, value: entry.value, found: place(entry.line) };
+    Ok(entries.into_iter().map(property).collect())
 }
 
 /// A property that asks for what is so anyway.
 pub fn is_harmless(property: &Property) -> Result<bool, Stop> {
-    match (property.key.as_str(), property.value.to_ascii_lowercase().as_str()) {
-        ("security.protocol", "plaintext") => Ok(true),
-        ("security.protocol", _) => Err(property.unknown()),
+    let value = property.value.to_ascii_lowercase();
+    match property.key.as_str() {
+        "security.protocol" if value == "plaintext" => Ok(true),
+        // Keys and values are bytes, and text is UTF-8.
+        "key.serializer" | "value.serializer" => {
+            let bytes = ["ByteArraySerializer", "BytesSerializer", "StringSerializer"];
+            Ok(bytes.iter().any(|name| property.value.rsplit('.').next() == Some(name)))
+        }
+        // What Java and librdkafka mean by "until the delivery timeout".
+        "retries" | "message.send.max.retries" => Ok(value == "2147483647"),
         _ => Ok(false),
     }
 }
@@ -200,7 +207,14 @@ mod tests {
             apply("partitioner=consistent_random").unwrap().partitioner,
             Partitioner::ConsistentRandom
         );
-        assert!(apply("security.protocol=PLAINTEXT").is_ok());
+        for harmless in [
+            "security.protocol=PLAINTEXT",
+            "key.serializer=org.apache.kafka.common.serialization.StringSerializer",
+            "value.serializer=ByteArraySerializer",
+            "retries=2147483647",
+        ] {
+            assert!(apply(harmless).is_ok(), "{harmless}");
+        }
     }
 
     #[test]
@@ -212,6 +226,10 @@ mod tests {
             ),
             ("ssl.ca.location=/etc/ca.pem", "ssl.ca.location is refused: TLS and SASL are not there yet"),
             ("security.protocol=SASL_SSL", "TLS and SASL"),
+            ("sasl.jaas.config=secret", "sasl.jaas.config is refused: TLS and SASL"),
+            ("transactional.id=one", "transactional.id is refused: transactions"),
+            ("retries=3", "retries is refused: a record is sent again until delivery.timeout.ms"),
+            ("value.serializer=io.confluent.KafkaAvroSerializer", "no counterpart"),
             ("acks=2", "acks is '2', expected 0, 1, all or -1"),
             ("batch.size=big", "expected a whole number"),
             ("linger.ms=-1", "expected a number of milliseconds"),
