@@ -1,17 +1,25 @@
 //! When a request leaves: the whole policy of lingering, without clock or socket.
 //!
 //! `auto` estimates no rates. While nothing is under way a record has nothing to wait for, so it leaves at once; while
-//! something is under way, company gathers by itself, and only a full batch or a record that has waited its share of
-//! a round trip may take another slot. One slot stays for full batches.
+//! something is under way, requests of unfilled batches keep a distance of a quarter round trip, counted from when the last
+//! one *left*: a record that comes later than that waits for nothing, and one that comes sooner for the rest of it only. What
+//! gathers meanwhile goes along. One slot stays for full batches.
+//!
+//! `docs/linger.md` says why, and what came of it.
 
 use std::time::Duration;
 
 use crate::config::Linger;
 
-/// Timers have this resolution: a shorter wait would be as long.
-const WAIT_MIN: Duration = Duration::from_millis(1);
-/// What a record waits at most, as a share of the round trip.
+/// Timers have this resolution: a shorter distance would be as long.
+const DISTANCE_MIN: Duration = Duration::from_millis(1);
+/// The distance between requests of unfilled batches, as a share of the round trip. Four requests then fill a round trip, and
+/// the fifth slot is the one for full batches.
 const ROUND_TRIP_SHARE: u32 = 4;
+/// How much of the difference to a longer round trip is believed. Under load most of a round trip is time in queues, which
+/// a longer distance between requests would not shorten: so the estimate keeps close to the shortest ones, and needs some
+/// hundred to follow a path that has become longer.
+const RISE_SHARE: u32 = 64;
 
 /// What is known about one connection when the question comes up.
 #[derive(Debug, Clone, Copy)]
@@ -20,9 +28,9 @@ pub(crate) struct Situation {
     pub(crate) full_ready: bool,
     /// How long the oldest record of those that may be sent has waited; `None`: there is none.
     pub(crate) oldest_waited: Option<Duration>,
-    /// Requests in flight.
-    pub(crate) in_flight: usize,
-    /// Those of them made only of unfilled batches.
+    /// How long ago the last request made only of unfilled batches left; `None`: none has.
+    pub(crate) unfilled_left: Option<Duration>,
+    /// Requests in flight that are made only of unfilled batches.
     pub(crate) unfilled_in_flight: usize,
     /// Further requests that may be in flight.
     pub(crate) free_slots: usize,
@@ -30,7 +38,7 @@ pub(crate) struct Situation {
     pub(crate) hurry: bool,
     /// The task has already given way to others since it found something to send.
     pub(crate) yielded: bool,
-    /// Smoothed round trip of requests that were not sent again.
+    /// The round trip of requests that were not sent again, without most of what it is lengthened by load.
     pub(crate) round_trip: Option<Duration>,
 }
 
@@ -61,43 +69,46 @@ impl Linger {
             return Decision::Send;
         }
         match self {
-            Self::Fixed(wait) => wait_until(wait, waited),
-            Self::Auto { .. } if now.unfilled_in_flight == 0 => {
-                if now.in_flight == 0 && !now.yielded {
-                    Decision::YieldFirst
-                } else {
-                    Decision::Send
-                }
-            }
-            Self::Auto { .. } if now.free_slots < 2 => Decision::Wait,
-            Self::Auto { cap } => {
-                let share = now.round_trip.unwrap_or_default() / ROUND_TRIP_SHARE;
-                wait_until(cap.min(share.max(WAIT_MIN)), waited)
-            }
+            Self::Fixed(wait) => match wait.saturating_sub(waited) {
+                Duration::ZERO => Decision::Send,
+                left => Decision::WaitFor(left),
+            },
+            Self::Auto { cap } => now.decide_unfilled(cap),
         }
     }
 }
 
-fn wait_until(wait: Duration, waited: Duration) -> Decision {
-    match wait.checked_sub(waited) {
-        None | Some(Duration::ZERO) => Decision::Send,
-        Some(left) => Decision::WaitFor(left),
+impl Situation {
+    /// Whether unfilled batches, which nobody is in a hurry for, leave under `auto`.
+    fn decide_unfilled(self, cap: Duration) -> Decision {
+        if self.unfilled_in_flight > 0 {
+            if self.free_slots < 2 {
+                return Decision::Wait;
+            }
+            let share = self.round_trip.unwrap_or_default() / ROUND_TRIP_SHARE;
+            let distance = share.max(DISTANCE_MIN).min(cap);
+            let left = distance.saturating_sub(self.unfilled_left.unwrap_or(distance));
+            if !left.is_zero() {
+                return Decision::WaitFor(left);
+            }
+        }
+        if self.yielded { Decision::Send } else { Decision::YieldFirst }
     }
 }
 
-/// A smoothed round trip, as TCP smooths its own (RFC 6298): each new one weighs an eighth.
+/// The round trip that the distance is a share of: falls at once, rises slowly.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RoundTrip(Option<Duration>);
 
 impl RoundTrip {
     pub(crate) fn record(&mut self, measured: Duration) {
         self.0 = Some(match self.0 {
-            None => measured,
-            Some(smoothed) => (smoothed * 7 + measured) / 8,
+            Some(known) if known < measured => known + (measured - known) / RISE_SHARE,
+            _ => measured,
         });
     }
 
-    pub(crate) const fn smoothed(self) -> Option<Duration> {
+    pub(crate) const fn estimate(self) -> Option<Duration> {
         self.0
     }
 }
@@ -114,7 +125,7 @@ mod tests {
         Situation {
             full_ready: false,
             oldest_waited: Some(Duration::ZERO),
-            in_flight: 0,
+            unfilled_left: Some(MS(500)),
             unfilled_in_flight: 0,
             free_slots: 5,
             hurry: false,
@@ -123,17 +134,18 @@ mod tests {
         }
     }
 
-    /// One request of unfilled batches under way.
+    /// One request of unfilled batches that left just now.
     fn busy() -> Situation {
-        Situation { in_flight: 1, unfilled_in_flight: 1, free_slots: 4, ..idle() }
+        Situation { unfilled_left: Some(Duration::ZERO), unfilled_in_flight: 1, free_slots: 4, ..idle() }
     }
 
     #[test]
-    fn auto_decides_as_the_four_rules_say() {
+    fn auto_decides_as_its_rules_say() {
         let cases = [
             ("nothing to send", Situation { oldest_waited: None, ..idle() }, Decision::Wait),
             ("a lone record gives way once", idle(), Decision::YieldFirst),
             ("and then leaves", Situation { yielded: true, ..idle() }, Decision::Send),
+            ("the first one too", Situation { unfilled_left: None, ..idle() }, Decision::YieldFirst),
             ("a full batch leaves", Situation { full_ready: true, ..busy() }, Decision::Send),
             (
                 "unless no slot is free",
@@ -142,14 +154,33 @@ mod tests {
             ),
             (
                 "full batches under way do not hold an unfilled one back",
-                Situation { unfilled_in_flight: 0, in_flight: 4, free_slots: 1, ..busy() },
+                Situation { unfilled_in_flight: 0, free_slots: 1, yielded: true, ..busy() },
                 Decision::Send,
             ),
-            ("an unfilled one under way does, for a quarter round trip", busy(), Decision::WaitFor(MS(2))),
-            ("and no longer", Situation { oldest_waited: Some(MS(2)), ..busy() }, Decision::Send),
+            ("unfilled ones keep a quarter round trip apart", busy(), Decision::WaitFor(MS(2))),
+            (
+                "of which the rest is left",
+                Situation { unfilled_left: Some(Duration::from_micros(1_500)), ..busy() },
+                Decision::WaitFor(Duration::from_micros(500)),
+            ),
+            (
+                "whatever the record itself has waited",
+                Situation { oldest_waited: Some(MS(9)), ..busy() },
+                Decision::WaitFor(MS(2)),
+            ),
+            (
+                "a record that comes later gives way once",
+                Situation { unfilled_left: Some(MS(2)), ..busy() },
+                Decision::YieldFirst,
+            ),
+            (
+                "and then leaves",
+                Situation { unfilled_left: Some(MS(2)), yielded: true, ..busy() },
+                Decision::Send,
+            ),
             (
                 "one slot stays for full batches",
-                Situation { free_slots: 1, oldest_waited: Some(MS(9)), ..busy() },
+                Situation { free_slots: 1, unfilled_left: Some(MS(9)), yielded: true, ..busy() },
                 Decision::Wait,
             ),
             (
@@ -172,6 +203,12 @@ mod tests {
     }
 
     #[test]
+    fn a_cap_below_the_resolution_is_kept() {
+        let never = Linger::Auto { cap: Duration::ZERO };
+        assert_eq!(never.decide(Situation { yielded: true, ..busy() }), Decision::Send);
+    }
+
+    #[test]
     fn fixed_waits_for_a_full_batch_or_its_time() {
         let fixed = Linger::Fixed(MS(20));
         let cases = [
@@ -188,11 +225,15 @@ mod tests {
     }
 
     #[test]
-    fn round_trips_are_smoothed() {
+    fn round_trips_fall_at_once_and_rise_slowly() {
         let mut round_trip = RoundTrip::default();
-        assert_eq!(round_trip.smoothed(), None);
-        round_trip.record(MS(8));
-        round_trip.record(MS(16));
-        assert_eq!(round_trip.smoothed(), Some(MS(9)));
+        assert_eq!(round_trip.estimate(), None);
+        for (measured, estimate) in [(MS(8), MS(8)), (MS(72), MS(9)), (MS(9), MS(9)), (MS(3), MS(3))] {
+            round_trip.record(measured);
+            assert_eq!(round_trip.estimate(), Some(estimate));
+        }
+        // A path that has become longer is believed in the end.
+        (0..300).for_each(|_| round_trip.record(MS(30)));
+        assert!(round_trip.estimate().is_some_and(|estimate| estimate > MS(29)), "{round_trip:?}");
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Sender {
     /// Oldest first; answers come in this order.
     pub(super) in_flight: VecDeque<InFlight>,
     pub(super) unfilled_in_flight: usize,
+    /// When the last request made only of unfilled batches left.
+    unfilled_left: Option<Instant>,
     /// Partitions with a batch that needs no company, and those with an unfilled one. Entries may be void.
     pub(super) full: VecDeque<(Arc<Partition>, Entry)>,
     pub(super) unfilled: VecDeque<(Arc<Partition>, Entry)>,
@@ -89,6 +91,7 @@ impl Sender {
             backoff,
             in_flight: VecDeque::new(),
             unfilled_in_flight: 0,
+            unfilled_left: None,
             full: VecDeque::new(),
             unfilled: VecDeque::new(),
             inbox: Vec::new(),
@@ -251,10 +254,9 @@ impl Sender {
                         return Decision::Wait;
                     }
                 }
+                Decision::YieldFirst => return Decision::YieldFirst,
                 other => {
-                    if other == Decision::Wait {
-                        self.yielded = false;
-                    }
+                    self.yielded = false;
                     return other;
                 }
             }
@@ -280,12 +282,12 @@ impl Sender {
         Situation {
             full_ready: !self.full.is_empty(),
             oldest_waited: self.unfilled.front().map(|(_, entry)| now.duration_since(entry.since)),
-            in_flight: self.in_flight.len(),
+            unfilled_left: self.unfilled_left.map(|at| now.duration_since(at)),
             unfilled_in_flight: self.unfilled_in_flight,
             free_slots: free.min(self.shared.config.max_in_flight.saturating_sub(self.in_flight.len())),
             hurry: self.shared.is_hurried(),
             yielded: self.yielded,
-            round_trip: self.round_trip.smoothed(),
+            round_trip: self.round_trip.estimate(),
         }
     }
 
@@ -366,7 +368,10 @@ impl Sender {
         };
         match wait {
             Ok(wait) => {
-                self.unfilled_in_flight += usize::from(unfilled);
+                if unfilled {
+                    self.unfilled_in_flight += 1;
+                    self.unfilled_left = Some(sent);
+                }
                 self.in_flight.push_back(InFlight { wait, answer: None, parts, sent, unfilled, has_retry });
                 self.shared.metrics.requests_in_flight.increment(1);
                 self.shared.totals.requests.add(1);
