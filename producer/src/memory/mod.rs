@@ -1,9 +1,11 @@
 //! The buffer's budget: charged as buffers grow, given back at the final fate of their records. Who must wait is served in
 //! order, and nobody passes those who wait.
 
+mod room;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::Semaphore;
+use room::Room;
 
 /// One part in so many of the buffer is what halts may keep for a settle. Kept bytes are free only when a caller resumes; one
 /// who waits for memory cannot, so what is left must always suffice for whoever waits.
@@ -12,8 +14,7 @@ const KEPT_SHARE: usize = 2;
 /// The bytes that all unresolved records of a producer may take together.
 pub(crate) struct Memory {
     limit: usize,
-    // Fair: a permit goes to the first who waits, before it is free for anyone else.
-    free: Semaphore,
+    room: Room,
     waiting: AtomicUsize,
     /// Bytes that halts keep, of those charged; and the most they may.
     kept: AtomicUsize,
@@ -29,10 +30,9 @@ pub(crate) struct Grant<'a> {
 impl Memory {
     /// `limit` in bytes; `charge_max` is the most that anyone waits for.
     pub(crate) fn new(limit: usize, charge_max: usize) -> Self {
-        let limit = limit.min(Semaphore::MAX_PERMITS);
         Self {
             limit,
-            free: Semaphore::new(limit),
+            room: Room::new(limit),
             waiting: AtomicUsize::new(0),
             kept: AtomicUsize::new(0),
             kept_max: (limit / KEPT_SHARE).min(limit.saturating_sub(charge_max)),
@@ -43,9 +43,9 @@ impl Memory {
         self.limit
     }
 
-    /// Bytes charged now; all of them while someone waits.
+    /// Bytes charged now.
     pub(crate) fn used(&self) -> usize {
-        self.limit.saturating_sub(self.free.available_permits())
+        self.limit.saturating_sub(self.room.free())
     }
 
     /// Someone waits for room.
@@ -55,19 +55,12 @@ impl Memory {
 
     /// Less than half is in use: room to be generous.
     pub(crate) fn is_ample(&self) -> bool {
-        self.free.available_permits() > self.limit / 2
+        self.room.free() > self.limit / 2
     }
 
     /// Charges `bytes` if they are free and nobody waits.
     pub(crate) fn try_charge(&self, bytes: usize) -> bool {
-        let Ok(permits) = u32::try_from(bytes) else { return false };
-        match self.free.try_acquire_many(permits) {
-            Ok(permit) => {
-                permit.forget();
-                true
-            }
-            Err(_) => false,
-        }
+        self.room.try_take(bytes)
     }
 
     /// Waits in line for `bytes`, capped at the limit. `wake` runs once it is known that there is a wait.
@@ -77,15 +70,16 @@ impl Memory {
         if !self.try_charge(bytes) {
             let _waiting = Waiting::new(&self.waiting);
             wake();
-            let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-            self.free.acquire_many(permits).await.ok()?.forget();
+            if !self.room.take(bytes).await {
+                return None;
+            }
         }
         Some(Grant { memory: self, bytes })
     }
 
     /// Gives back what was charged.
     pub(crate) fn release(&self, bytes: usize) {
-        self.free.add_permits(bytes);
+        self.room.give(bytes);
     }
 
     /// Counts `bytes`, which stay charged, among those that halts keep; false if there is no room for them.
@@ -101,12 +95,12 @@ impl Memory {
 
     /// Nobody waits any more.
     pub(crate) fn close(&self) {
-        self.free.close();
+        self.room.close();
     }
 
     #[cfg(test)]
     pub(crate) fn available(&self) -> usize {
-        self.free.available_permits()
+        self.room.free()
     }
 }
 
