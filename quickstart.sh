@@ -4,6 +4,7 @@
 # demonstration.
 #
 # Other addresses or another folder: GAPLESS_LISTEN, GAPLESS_HTTP_LISTEN, GAPLESS_DATA_DIR, as for the broker itself.
+# QUICKSTART_PROFILE=dev takes the binaries that the tests have built already.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -25,8 +26,14 @@ run() {
 }
 
 say "Building (the first time takes a few minutes)"
-run cargo build --release --locked -p gapless-broker -p gapless-producer
-PATH=${CARGO_TARGET_DIR:-target}/release:$PATH
+if [[ ${QUICKSTART_PROFILE:-release} == dev ]]; then
+    bin=${CARGO_TARGET_DIR:-target}/debug
+    run cargo build --locked --workspace --bins
+else
+    bin=${CARGO_TARGET_DIR:-target}/release
+    run cargo build --release --locked -p gapless-broker -p gapless-producer
+fi
+PATH=$bin:$PATH
 
 work=$(mktemp -d)
 broker=
@@ -89,7 +96,7 @@ fi
 say "The broker stays up on $kafka until Ctrl-C. In another terminal:"
 cat <<EOF
   kcat -b $kafka -C -t packages -o beginning -e
-  seq 10 | ${CARGO_TARGET_DIR:-target}/release/gapless-producer publish --bootstrap-server $kafka --topic numbers
+  seq 10 | $bin/gapless-producer publish --bootstrap-server $kafka --topic numbers
 EOF
 wait "$broker" || exit $?
 broker=
