@@ -80,8 +80,9 @@ fn our_producer_writes_nothing_into_the_successor_until_its_caller_resumes() {
             .build()
             .await
             .expect("the broker is there");
-        let send = async |value: &'static str| {
-            producer.send(Record::new("events").value(value)).await.expect("there is room").await
+        let sender = &producer;
+        let send = |value: &'static str| async move {
+            sender.send(Record::new("events").value(value)).await.expect("there is room").await
         };
         send("for the old one").await.expect("all is well");
         let (old, new) = make_anew(&mut client, "events");

@@ -466,6 +466,8 @@ fn draw_producer(random: &Random, right_at_ms: u64) -> ProducerPlan {
 /// Settings that drop the promise: sequences, and perhaps more.
 fn weaken(producer: &mut ProducerPlan, random: &Random) {
     producer.idempotence = false;
+    // What is in doubt can be found out by its sequences alone.
+    producer.settles = None;
     producer.acks = [Acks::All, Acks::Leader, Acks::None][usize::try_from(random.below(3)).unwrap_or(0)];
     producer.max_in_flight = 1 + usize::try_from(random.below(10)).unwrap_or(0);
 }

@@ -136,6 +136,7 @@ fn metadata(request: &MetadataRequest, partitions: u16) -> MetadataResponse {
 fn acknowledge(request: &ProduceRequest) -> ProduceResponse {
     let topics = request.topic_data.iter().map(|topic| TopicResponse {
         name: topic.name.clone(),
+        topic_id: topic.topic_id,
         partition_responses: topic
             .partition_data
             .iter()
