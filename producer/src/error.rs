@@ -112,7 +112,7 @@ impl fmt::Display for Unreachable {
                 ". {bootstrap} answered and named this address: check what the broker advertises (gapless-broker --advertise, \
                  advertised.listeners in Kafka)"
             ),
-            None => write!(f, ". Is a broker running there? Check bootstrap_servers"),
+            None => write!(f, ". Is a broker running there? Check bootstrap_servers (--bootstrap-server)"),
         }
     }
 }
@@ -200,7 +200,7 @@ pub enum TopicError {
     },
     /// It did not come about in time.
     #[error(
-        "topic {topic}: still {code} after {}; create it, or let the broker do it (auto.create.topics.enable)",
+        "topic {topic}: still {code} after {}; create it (publish --create-topic), or let the broker do it (auto.create.topics.enable)",
         DisplayDuration(*after)
     )]
     Missing {

@@ -1,6 +1,5 @@
 //! Prometheus metrics of a run: served over HTTP, or written to a file for who cannot scrape a short one.
 
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 
 use super::exit::{Stop, complain};
+use super::files::replace_file;
 
 /// How often the file is written, and histograms are gathered while nobody scrapes.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -69,7 +69,7 @@ impl Metrics {
                 tokio::time::sleep(INTERVAL).await;
                 let text = exporter.text();
                 if let Some(path) = &file
-                    && let Err(error) = replace(path, &text)
+                    && let Err(error) = replace_file(path, &text, false)
                 {
                     complain(format!("warning: {} cannot be written: {error}", path.display()));
                 }
@@ -81,7 +81,7 @@ impl Metrics {
     /// The last state, at the end of the run.
     pub fn write_file(&self) -> Result<(), Stop> {
         let Some(path) = &self.file else { return Ok(()) };
-        replace(path, &self.exporter.text()).map_err(|error| {
+        replace_file(path, &self.exporter.text(), false).map_err(|error| {
             Stop::Failed(format!("--metrics-file {} cannot be written: {error}", path.display()))
         })
     }
@@ -108,20 +108,4 @@ async fn serve(address: &str, exporter: Exporter, spawner: &Spawner) -> Result<(
         }
     });
     Ok(())
-}
-
-/// Whoever reads the file sees the old text or the new one, never half of it.
-#[expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "a command line writes the files it is asked to"
-)]
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let mut file = std::fs::File::create(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    drop(file);
-    std::fs::rename(&temporary, path)
 }

@@ -6,6 +6,7 @@ mod base64;
 mod bench;
 mod digest;
 pub mod exit;
+mod files;
 mod human;
 mod metrics;
 mod pages;

@@ -17,7 +17,7 @@ use tracing::level_filters::LevelFilter;
 pub use bench::BenchArgs;
 pub use connection::{ConnectionFlags, ConnectionSettings};
 pub use pages::{CompletionsArgs, ManArgs};
-pub use publish::{InputFormat, PublishArgs, ReportBy, SummaryFormat};
+pub use publish::{Decompress, InputFormat, PublishArgs, ReportBy, SummaryFormat};
 pub use read::{ReadArgs, ReadOutput, StartOffset};
 pub use topic::{CreateArgs, DeleteArgs, DescribeArgs, ListArgs, ListOutput, TopicCommand};
 pub use verify::VerifyArgs;

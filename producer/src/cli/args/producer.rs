@@ -103,6 +103,17 @@ impl ProducerFlags {
         Ok(config)
     }
 
+    /// Those of the connections alone, settled in the same way.
+    pub fn connection_settings(&self, connection: &ConnectionFlags) -> Result<ConnectionSettings, Stop> {
+        let config = self.settle(connection, false)?;
+        Ok(ConnectionSettings {
+            bootstrap_servers: config.bootstrap_servers,
+            client_id: config.client_id,
+            connect_timeout: config.connect_timeout,
+            request_timeout: config.request_timeout,
+        })
+    }
+
     fn apply(&self, config: &mut Config) {
         fn set<T: Copy>(setting: &mut T, flag: Option<T>) {
             if let Some(value) = flag {

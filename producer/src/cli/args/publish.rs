@@ -6,6 +6,8 @@ use clap::{Args, ValueEnum};
 
 use super::ConnectionFlags;
 use super::producer::ProducerFlags;
+use super::topic::parse_setting;
+use crate::cli::publish::{Framing, HeaderField};
 
 /// How input is cut into records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -14,6 +16,34 @@ pub enum InputFormat {
     Lines,
     /// A JSON object a line.
     Json,
+    /// A JSON object a line, as read --output json and publish --dry-run print it.
+    Records,
+    /// Rows with a header that names their columns.
+    Csv,
+    /// Bytes: a file is a record, or is cut as --framing says.
+    Raw,
+}
+
+impl InputFormat {
+    /// As the command line calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lines => "lines",
+            Self::Json => "json",
+            Self::Records => "records",
+            Self::Csv => "csv",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+/// Whether packed input is unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Decompress {
+    /// gzip and zstd are known by their first bytes.
+    Auto,
+    /// Bytes are taken as they are.
+    Never,
 }
 
 /// How the summary is printed.
@@ -45,9 +75,20 @@ pub struct PublishArgs {
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// Where to publish
-    #[arg(long, short, env = "GAPLESS_TOPIC", value_name = "TOPIC", help_heading = "Records")]
-    pub topic: String,
+    /// Where to publish; with --topic-field, where records go whose field says nothing
+    #[arg(
+        long,
+        short,
+        env = "GAPLESS_TOPIC",
+        value_name = "TOPIC",
+        required_unless_present = "topic_field",
+        help_heading = "Records"
+    )]
+    pub topic: Option<String>,
+
+    /// json, csv, records: the field with the topic, of at most 1,000
+    #[arg(long, env = "GAPLESS_TOPIC_FIELD", value_name = "FIELD", help_heading = "Records")]
+    pub topic_field: Option<String>,
 
     /// How input is cut into records
     #[arg(
@@ -80,11 +121,11 @@ pub struct PublishArgs {
     #[arg(long, env = "GAPLESS_KEY_DELIMITER", value_name = "TEXT", value_parser = parse_delimiter, help_heading = "Records")]
     pub key_delimiter: Option<Delimiter>,
 
-    /// json: the field that is the key
+    /// json, csv: the field that is the key
     #[arg(long, env = "GAPLESS_KEY_FIELD", value_name = "FIELD", help_heading = "Records")]
     pub key_field: Option<String>,
 
-    /// json: the field that is the value [default: the whole object, byte for byte]
+    /// json, csv: the field that is the value [default: the whole object, byte for byte; a row as a JSON object]
     #[arg(long, env = "GAPLESS_VALUE_FIELD", value_name = "FIELD", help_heading = "Records")]
     pub value_field: Option<String>,
 
@@ -92,7 +133,11 @@ pub struct PublishArgs {
     #[arg(long, env = "GAPLESS_HEADERS_FIELD", value_name = "FIELD", help_heading = "Records")]
     pub headers_field: Option<String>,
 
-    /// json: the field with the partition
+    /// json, csv: a header of each record, with the value of this field. May be repeated
+    #[arg(long, env = "GAPLESS_HEADER_FIELD", value_name = "[NAME=]FIELD", help_heading = "Records")]
+    pub header_field: Vec<HeaderField>,
+
+    /// json, csv: the field with the partition
     #[arg(
         long,
         env = "GAPLESS_PARTITION_FIELD",
@@ -102,9 +147,78 @@ pub struct PublishArgs {
     )]
     pub partition_field: Option<String>,
 
-    /// json: the field with the timestamp, in milliseconds since 1970
+    /// json, csv: the field with the timestamp, in milliseconds since 1970 or as 2024-05-01T12:00:00Z
     #[arg(long, env = "GAPLESS_TIMESTAMP_FIELD", value_name = "FIELD", help_heading = "Records")]
     pub timestamp_field: Option<String>,
+
+    /// csv: what stands between fields; \t is understood [default: ,]
+    #[arg(long, env = "GAPLESS_FIELD_DELIMITER", value_name = "CHAR", value_parser = parse_byte, help_heading = "Input")]
+    pub field_delimiter: Option<Byte>,
+
+    /// csv: what stands around fields, or none [default: "]
+    #[arg(long, env = "GAPLESS_QUOTE", value_name = "CHAR", value_parser = parse_quote, help_heading = "Input")]
+    pub quote: Option<Quote>,
+
+    /// csv: the first row is a record; columns are called 1, 2, ...
+    #[arg(long, env = "GAPLESS_NO_HEADER", help_heading = "Input")]
+    pub no_header: bool,
+
+    /// raw: whole (a file is a record), fixed:SIZE, or a length before each record: u16be, u16le, u32be, u32le, varint
+    /// [default: whole]
+    #[arg(long, env = "GAPLESS_FRAMING", value_name = "FRAMING", help_heading = "Input")]
+    pub framing: Option<Framing>,
+
+    /// Whether gzip and zstd are unpacked
+    #[arg(
+        long,
+        env = "GAPLESS_DECOMPRESS",
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Input"
+    )]
+    pub decompress: Decompress,
+
+    /// Wait for more at the end of the file, also after it was renamed and made anew or cut to nothing, and for the next writer of
+    /// a FIFO; until a signal. For one file of lines, which is read as it is
+    #[arg(long, env = "GAPLESS_FOLLOW", help_heading = "Input")]
+    pub follow: bool,
+
+    /// Begin where the last run with this file ended, and write to it how far everything is acknowledged, once a second and at
+    /// the end. For one file of lines, which is read as it is
+    #[arg(long, env = "GAPLESS_POSITION_FILE", value_name = "FILE", help_heading = "Input")]
+    pub position_file: Option<PathBuf>,
+
+    /// Print each record as JSON and send nothing; no broker is needed. --format records takes it back
+    #[arg(
+        long,
+        env = "GAPLESS_DRY_RUN",
+        conflicts_with_all = ["create_topic", "report", "output", "metrics_listen", "metrics_file", "follow", "position_file"],
+        help_heading = "Output"
+    )]
+    pub dry_run: bool,
+
+    /// Create topics that do not exist, first
+    #[arg(long, env = "GAPLESS_CREATE_TOPIC", help_heading = "Topic")]
+    pub create_topic: bool,
+
+    /// How many partitions a created topic has [default: the broker's own]
+    #[arg(long, env = "GAPLESS_TOPIC_PARTITIONS", value_name = "N", requires = "create_topic",
+          value_parser = clap::value_parser!(i32).range(1..), help_heading = "Topic")]
+    pub topic_partitions: Option<i32>,
+
+    /// How many brokers keep each of its partitions [default: the broker's own]
+    #[arg(long, env = "GAPLESS_TOPIC_REPLICATION_FACTOR", value_name = "N", requires = "create_topic",
+          value_parser = clap::value_parser!(i16).range(1..), help_heading = "Topic")]
+    pub topic_replication_factor: Option<i16>,
+
+    /// A setting of a created topic, such as max.message.bytes=2000000. May be repeated
+    #[arg(long, env = "GAPLESS_TOPIC_CONFIG", value_name = "KEY=VALUE", requires = "create_topic",
+          value_parser = parse_setting, help_heading = "Topic")]
+    pub topic_config: Vec<(String, String)>,
+
+    /// At most so many records a second, evenly [default: as many as go]
+    #[arg(long, env = "GAPLESS_RATE", value_name = "N", value_parser = parse_rate, help_heading = "Delivery")]
+    pub rate: Option<f64>,
 
     /// Go on after a line that is no record and a record that is not acknowledged, and count them; the exit code is 1
     /// all the same
@@ -158,6 +272,43 @@ pub struct PublishArgs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delimiter(pub Vec<u8>);
 
+/// What separates fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Byte(pub u8);
+
+/// What stands around fields, if anything does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quote(pub Option<u8>);
+
+fn parse_byte(text: &str) -> Result<Byte, String> {
+    match parse_delimiter(text)?.0.as_slice() {
+        [b'\r'] => Err("a carriage return ends the row before it can separate".to_owned()),
+        [byte] => Ok(Byte(*byte)),
+        _ => Err("expected one byte".to_owned()),
+    }
+}
+
+fn parse_quote(text: &str) -> Result<Quote, String> {
+    match text {
+        "none" => Ok(Quote(None)),
+        _ => Ok(Quote(Some(parse_byte(text)?.0))),
+    }
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "expected a number of records a second".to_owned())?;
+    if (RATE_MIN..=RATE_MAX).contains(&rate) {
+        Ok(rate)
+    } else {
+        Err(format!("expected between {RATE_MIN} and {RATE_MAX} records a second"))
+    }
+}
+
+/// One record in some three hours. What is slower is a job for a timer of the system.
+const RATE_MIN: f64 = 0.0001;
+/// More than any machine sends, and few enough to be counted in nanoseconds.
+const RATE_MAX: f64 = 1e9;
+
 fn parse_header(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -199,6 +350,21 @@ fn parse_delimiter(text: &str) -> Result<Delimiter, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_between_and_around_fields_and_rates() {
+        assert_eq!(parse_byte(r"\t"), Ok(Byte(b'\t')));
+        assert_eq!(parse_byte(";"), Ok(Byte(b';')));
+        for text in ["", ";;", "é", r"\r", r"\x0a"] {
+            assert!(parse_byte(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_quote("none"), Ok(Quote(None)));
+        assert_eq!(parse_quote("'"), Ok(Quote(Some(b'\''))));
+        assert_eq!(parse_rate("0.5"), Ok(0.5));
+        for text in ["0", "-1", "inf", "NaN", "fast", "1e10"] {
+            assert!(parse_rate(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn delimiters_are_whole_strings_with_escapes() {

@@ -33,10 +33,7 @@ pub enum StartOffset {
 
 /// `read`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "To publish what read --output json printed: publish --format json --key-field key --value-field value \
-                        --headers-field headers --partition-field partition --timestamp-field timestamp"
-)]
+#[command(after_help = "To publish what read --output json printed: publish --format records")]
 pub struct ReadArgs {
     /// What to read
     #[arg(long, short, env = "GAPLESS_TOPIC", value_name = "TOPIC")]

@@ -4,12 +4,33 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Source and line of one record. Ordered as the input is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Place {
     /// Which source, in the order of the command line.
     pub source: u32,
     /// From 1.
     pub line: u64,
+}
+
+/// Where a reader of the input stands.
+#[derive(Debug, Default)]
+pub struct Cursor {
+    pub place: Place,
+}
+
+impl Cursor {
+    /// To this line of this source, or to the next one.
+    pub const fn advance(&mut self, source: usize, line: Option<u64>) {
+        // A command line names fewer sources than a u32 counts.
+        let source = source as u32;
+        if self.place.source != source {
+            self.place = Place { source, line: 0 };
+        }
+        self.place.line = match line {
+            Some(line) => line,
+            None => self.place.line + 1,
+        };
+    }
 }
 
 /// Names of all sources, for messages.
@@ -18,7 +39,8 @@ pub struct SourceNames(pub Arc<[String]>);
 
 impl SourceNames {
     pub fn name(&self, source: u32) -> &str {
-        self.0.get(source as usize).map_or("?", String::as_str)
+        // A file that is followed has a number for each of its generations, and one name.
+        self.0.get(source as usize).or(self.0.last()).map_or("?", String::as_str)
     }
 
     /// `FILE:LINE`.
@@ -91,6 +113,6 @@ mod tests {
         let (first, second) = (Place { source: 0, line: 900 }, Place { source: 1, line: 2 });
         assert!(first < second);
         assert_eq!(names.show(second).to_string(), "<stdin>:2");
-        assert_eq!(names.show(Place { source: 7, line: 1 }).to_string(), "?:1");
+        assert_eq!(names.show(Place { source: 7, line: 1 }).to_string(), "<stdin>:1");
     }
 }

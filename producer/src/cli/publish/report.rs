@@ -145,10 +145,11 @@ impl<W: Write> Report<W> {
     }
 
     /// A line that did not get as far as a partition.
-    pub fn rejected(&mut self, topic: &str, place: Place, why: &str) -> io::Result<()> {
+    pub fn rejected(&mut self, topic: Option<&str>, place: Place, why: &str) -> io::Result<()> {
         #[derive(Serialize)]
         struct Rejected<'a> {
-            topic: &'a str,
+            /// Null if each record names its own.
+            topic: Option<&'a str>,
             status: &'static str,
             file: &'a str,
             line: u64,

@@ -2,24 +2,30 @@
 
 use std::future::poll_fn;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use gapless_common::seam::WallClock;
 use gapless_common::types::PartitionId;
 use gapless_producer::{Delivery, HeaderRef, Producer, RecordView, Rejection, Topic, Unreachable};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval, sleep_until};
 
-use super::input::{Block, Input};
+use super::input::{Block, Input, Item};
+use super::pacer::Pacer;
 use super::parse::{Parsed, Parser};
-use super::places::{Place, SourceNames};
+use super::places::{Cursor, Place, SourceNames};
+use super::position::Book;
 use super::progress::{PROGRESS_INTERVAL, Progress};
 use super::report::Report;
+use super::routes::{NoRoute, Routes};
+use super::too_long;
 use super::tracker::{FailedRecord, Tracker};
 use crate::cli::args::PublishArgs;
 use crate::cli::digest::{Fingerprint, RecordHasher};
 use crate::cli::exit::complain;
+use crate::cli::files::replace_file;
 use crate::cli::human;
 use crate::cli::signals::Signals;
 
@@ -28,6 +34,8 @@ use crate::cli::signals::Signals;
 const RECORDS_PER_LOOK: u64 = 256;
 /// Lines that are skipped are told one by one up to here.
 const REJECTIONS_TOLD: u64 = 10;
+/// How often a position that moves is written: after a crash of this program so much is sent again.
+const POSITION_INTERVAL: Duration = Duration::from_secs(1);
 /// A broker that was never reached for so long ends the run.
 const UNREACHED_MAX: Duration = Duration::from_secs(10);
 
@@ -56,12 +64,14 @@ pub struct Rejections {
 /// One run.
 pub struct Publisher<'a> {
     pub producer: &'a Producer,
-    pub topic: Topic,
+    pub routes: Routes<'a>,
     pub wall_clock: &'a dyn WallClock,
-    pub parser: Parser,
+    pub parser: Arc<Parser>,
     pub args: &'a PublishArgs,
-    /// The longest line.
-    pub line_max: usize,
+    /// The longest record.
+    pub record_max: usize,
+    /// When the next record may go.
+    pub pacer: Option<Pacer>,
     pub names: SourceNames,
     pub inputs: mpsc::Receiver<Input>,
     /// Buffers go back to the reading thread.
@@ -73,13 +83,23 @@ pub struct Publisher<'a> {
     pub tracker: Tracker,
     pub rejected: Rejections,
     pub bytes_read: u64,
+    /// Records sent whose value is null.
+    pub nulls: u64,
+    /// How far everything is acknowledged, and where that is written.
+    pub position: Option<(Book, PathBuf)>,
+    /// When the position was written last.
+    pub position_written: Instant,
 }
 
 /// Where the loop stands, and what time it is.
-struct Cursor {
-    place: Place,
+struct Standing {
+    at: Cursor,
+    /// Records since the last look.
+    since_look: u64,
     now: Instant,
     now_ms: i64,
+    /// Memory for what does not stand in the input as it is.
+    scratch: Vec<u8>,
 }
 
 impl Publisher<'_> {
@@ -98,10 +118,12 @@ impl Publisher<'_> {
             .iter()
             .map(|(name, value)| HeaderRef { key: name, value: Some(value.as_bytes()) })
             .collect();
-        let mut cursor = Cursor {
-            place: Place { source: 0, line: 0 },
+        let mut standing = Standing {
+            at: Cursor::default(),
+            since_look: 0,
             now: Instant::now(),
             now_ms: self.wall_clock.now_ms(),
+            scratch: Vec::new(),
         };
         let mut tick = interval(PROGRESS_INTERVAL);
         loop {
@@ -120,20 +142,42 @@ impl Publisher<'_> {
             };
             match input {
                 None => return Ok(()),
+                Some(Input::Began { source, id, head, offset, lines }) => {
+                    standing.at.advance(source, Some(lines));
+                    if let Some((book, _)) = &mut self.position {
+                        book.begin(source, id, head, offset, lines);
+                    }
+                }
+                Some(Input::Note(note)) => {
+                    complain(format!("note: {}: {note}", self.names.name(standing.at.place.source)));
+                }
+                Some(Input::Header { source, line, names }) => {
+                    standing.at.advance(source, Some(line));
+                    let place = self.names.show(standing.at.place);
+                    Arc::make_mut(&mut self.parser)
+                        .header(&names)
+                        .map_err(|malformed| End::Failed(format!("{place}: {malformed}")))?;
+                }
                 Some(Input::Block(block)) => {
-                    self.publish_block(&block, &mut cursor, &headers).await?;
-                    self.bytes_read += block.bytes().len() as u64;
+                    self.publish_block(&block, &mut standing, &headers).await?;
+                    self.bytes_read = block.read;
                     // A reading thread that has ended needs no buffers.
                     let _ = self.used.try_send(block.into_buffer());
                 }
-                Some(Input::LineTooLong { source, size, at_least }) => {
-                    cursor.advance(source);
-                    let least = if at_least { "at least " } else { "" };
-                    self.reject(cursor.place, &self.too_long(&format!("{least}{size}")))?;
+                Some(Input::TooLong { source, line, what, size, at_least }) => {
+                    standing.at.advance(source, line);
+                    if let Some((book, _)) = &mut self.position {
+                        book.add(None);
+                    }
+                    self.reject(standing.at.place, &too_long(what, size, at_least, self.record_max))?;
+                }
+                Some(Input::NoRecord { source, line, why }) => {
+                    standing.at.advance(source, line);
+                    self.reject(standing.at.place, &why)?;
                 }
                 Some(Input::Failed { source, error }) => {
-                    cursor.advance(source);
-                    let place = self.names.show(cursor.place);
+                    standing.at.advance(source, None);
+                    let place = self.names.show(standing.at.place);
                     return Err(End::Failed(format!("{place}: the input cannot be read on: {error}")));
                 }
             }
@@ -143,36 +187,54 @@ impl Publisher<'_> {
     async fn publish_block(
         &mut self,
         block: &Block,
-        cursor: &mut Cursor,
+        standing: &mut Standing,
         headers: &[HeaderRef<'_>],
     ) -> Result<(), End> {
-        cursor.look(self.wall_clock);
-        for line in block.lines(self.args.crlf) {
-            cursor.advance(block.source);
-            if cursor.place.line.is_multiple_of(RECORDS_PER_LOOK) {
-                cursor.look(self.wall_clock);
+        standing.look(self.wall_clock);
+        if let (Some((book, _)), Some((begin, bytes))) = (&mut self.position, block.place()) {
+            book.came(begin, bytes);
+        }
+        for piece in block.pieces(self.args.crlf) {
+            standing.at.advance(block.source, piece.line);
+            if let Some((book, _)) = &mut self.position {
+                book.add(piece.end);
+            }
+            standing.since_look += 1;
+            if standing.since_look == RECORDS_PER_LOOK {
+                standing.look(self.wall_clock);
                 self.look()?;
                 if self.signals.count() > 0 {
                     return Err(End::Interrupted);
                 }
             }
-            self.publish_line(line, cursor, headers).await?;
+            self.publish_piece(piece.item, standing, headers).await?;
         }
         Ok(())
     }
 
-    async fn publish_line(
+    async fn publish_piece(
         &mut self,
-        line: &[u8],
-        cursor: &mut Cursor,
+        item: Item<'_>,
+        standing: &mut Standing,
         headers: &[HeaderRef<'_>],
     ) -> Result<(), End> {
-        if line.len() > self.line_max {
-            return self.reject(cursor.place, &self.too_long(&line.len().to_string()));
+        let place = standing.at.place;
+        if item.size() > self.record_max {
+            return self.reject(place, &too_long("line", item.size() as u64, false, self.record_max));
         }
-        let parsed = match self.parser.parse(line) {
+        if self.pacer.is_some() {
+            self.wait_for_turn().await?;
+            standing.look(self.wall_clock);
+        }
+        let mut scratch = std::mem::take(&mut standing.scratch);
+        let parser = Arc::clone(&self.parser);
+        let parsed = match parser.parse(item, &mut scratch) {
             Ok(parsed) => parsed,
-            Err(malformed) => return self.reject(cursor.place, &malformed.to_string()),
+            Err(malformed) => return self.reject(place, &malformed.to_string()),
+        };
+        let (number, topic) = match self.route(parsed.topic.as_deref(), place).await? {
+            Some(route) => route,
+            None => return Ok(()),
         };
         let own_headers;
         let headers = if parsed.headers.is_empty() {
@@ -183,32 +245,68 @@ impl Publisher<'_> {
         };
         let view = RecordView {
             partition: parsed.partition.or(self.args.partition).map(PartitionId),
-            timestamp_ms: Some(parsed.timestamp_ms.unwrap_or(cursor.now_ms)),
+            timestamp_ms: Some(parsed.timestamp_ms.unwrap_or(standing.now_ms)),
             key: parsed.key.as_deref(),
             value: parsed.value.as_deref(),
             headers,
         };
-        let admitted = match self.topic.try_send(view) {
+        let admitted = match topic.try_send(view) {
             Err(Rejection::Full { .. } | Rejection::NotYetKnown { .. }) => {
-                let admitted = self.send_patiently(view).await?;
-                cursor.look(self.wall_clock);
+                let admitted = self.send_patiently(&topic, view).await?;
+                standing.look(self.wall_clock);
                 admitted
             }
             other => other,
         };
-        match admitted {
+        let done = match admitted {
             Ok(delivery) => {
+                self.nulls += u64::from(view.value.is_none());
                 let fingerprint = self.report.is_some().then(|| fingerprint(&mut self.hasher, &view));
-                self.tracker.add(delivery, cursor.place, size_of_record(&view), fingerprint, cursor.now);
+                self.tracker.add(delivery, number, place, size_of_record(&view), fingerprint, standing.now);
                 Ok(())
             }
-            Err(rejection) => self.refused(cursor.place, rejection),
+            Err(rejection) => self.refused(place, rejection),
+        };
+        drop(parsed);
+        standing.scratch = scratch;
+        done
+    }
+
+    /// The record's topic; `None` if it has none that can be, and that was skipped.
+    async fn route(&mut self, name: Option<&str>, place: Place) -> Result<Option<(usize, Topic)>, End> {
+        match self.routes.find(name).await {
+            Ok(number) => Ok(self.routes.topic(number).cloned().map(|topic| (number, topic))),
+            Err(NoRoute::Record(why)) => self.reject(place, &why).map(|()| None),
+            Err(NoRoute::Run(why)) => Err(End::Hopeless(why)),
+        }
+    }
+
+    /// Until `--rate` lets the next record go.
+    async fn wait_for_turn(&mut self) -> Result<(), End> {
+        let turn = |pacer: &mut Option<Pacer>| pacer.as_mut().and_then(|pacer| pacer.wait(Instant::now()));
+        let Some(mut due) = turn(&mut self.pacer) else { return Ok(()) };
+        let mut tick = interval(PROGRESS_INTERVAL);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.signals.reach(1) => return Err(End::Interrupted),
+                () = sleep_until(due) => {}
+                () = poll_fn(|cx| self.tracker.poll_any(cx)) => self.look()?,
+                _ = tick.tick() => self.tick()?,
+            }
+            match turn(&mut self.pacer) {
+                Some(later) => due = later,
+                None => return Ok(()),
+            }
         }
     }
 
     /// Waits until the producer takes the record, and counts meanwhile.
-    async fn send_patiently(&mut self, view: RecordView<'_>) -> Result<Result<Delivery, Rejection>, End> {
-        let topic = self.topic.clone();
+    async fn send_patiently(
+        &mut self,
+        topic: &Topic,
+        view: RecordView<'_>,
+    ) -> Result<Result<Delivery, Rejection>, End> {
         let mut sending = std::pin::pin!(topic.send(view));
         let mut tick = interval(PROGRESS_INTERVAL);
         loop {
@@ -239,20 +337,13 @@ impl Publisher<'_> {
         }
     }
 
-    fn too_long(&self, size: &str) -> String {
-        format!(
-            "a line of {size} bytes exceeds the limit of {}; raise --batch-size, and the broker's max.message.bytes with it",
-            self.line_max
-        )
-    }
-
     /// A line that will not be sent: the end, or counted if so asked.
     fn reject(&mut self, place: Place, why: &str) -> Result<(), End> {
         self.rejected.count += 1;
         let sentence = format!("{}: {why}", self.names.show(place));
         if let Some(report) = &mut self.report {
             report
-                .rejected(&self.args.topic, place, why)
+                .rejected(self.args.topic.as_deref(), place, why)
                 .map_err(|error| End::Failed(report_failed(self.args, &error)))?;
         }
         if !self.args.skip_failed {
@@ -266,6 +357,9 @@ impl Publisher<'_> {
             complain("skipped: further lines are only counted");
         }
         self.rejected.first.get_or_insert(sentence);
+        if let Some((book, _)) = &mut self.position {
+            book.done(place);
+        }
         Ok(())
     }
 
@@ -279,16 +373,24 @@ impl Publisher<'_> {
     }
 
     fn sweep(&mut self) -> io::Result<()> {
-        let report = &mut self.report;
-        self.tracker.sweep(&mut |ended| match report {
-            Some(report) => report.ended(ended),
-            None => Ok(()),
+        let (report, position) = (&mut self.report, &mut self.position);
+        self.tracker.sweep(&mut |ended| {
+            if let Some((book, _)) = position {
+                book.ended(ended);
+            }
+            match report {
+                Some(report) => report.ended(ended),
+                None => Ok(()),
+            }
         })
     }
 
     fn tick(&mut self) -> Result<(), End> {
         self.progress.update(self.bytes_read, &self.tracker.counts);
         self.look()?;
+        if self.position_written.elapsed() >= POSITION_INTERVAL {
+            self.write_position().map_err(End::Failed)?;
+        }
         match self.producer.unreachable() {
             Some(unreachable) if unreachable.after >= UNREACHED_MAX => {
                 let after = Duration::from_secs(unreachable.after.as_secs());
@@ -296,6 +398,17 @@ impl Publisher<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Writes down how far everything is acknowledged, if that is further than before.
+    fn write_position(&mut self) -> Result<(), String> {
+        self.position_written = Instant::now();
+        let Some((book, path)) = &mut self.position else { return Ok(()) };
+        let Some(position) = book.moved() else { return Ok(()) };
+        // A position is numbers and a name: that can always be written as JSON.
+        let text = serde_json::to_string(&position).unwrap_or_default();
+        replace_file(path, &format!("{text}\n"), true)
+            .map_err(|error| format!("--position-file {} cannot be written: {error}", path.display()))
     }
 
     /// Waits until everything admitted has its fate: until the producer gives up, or a second signal.
@@ -338,6 +451,12 @@ impl Publisher<'_> {
             && let Err(error) = report.finish()
         {
             self.give_up_report(&mut end, &error);
+        }
+        if let Err(told) = self.write_position() {
+            match end {
+                End::Input | End::Delivery => end = End::Failed(told),
+                _ => complain(format!("error: {told}")),
+            }
         }
         end
     }
@@ -390,18 +509,9 @@ impl Publisher<'_> {
     }
 }
 
-impl Cursor {
-    /// To the next line of this source.
-    const fn advance(&mut self, source: usize) {
-        // A command line names fewer sources than a u32 counts.
-        let source = source as u32;
-        if self.place.source != source {
-            self.place = Place { source, line: 0 };
-        }
-        self.place.line += 1;
-    }
-
+impl Standing {
     fn look(&mut self, wall_clock: &dyn WallClock) {
+        self.since_look = 0;
         self.now = Instant::now();
         self.now_ms = wall_clock.now_ms();
     }

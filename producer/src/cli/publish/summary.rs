@@ -13,7 +13,9 @@ use crate::cli::human;
 /// A run in numbers.
 #[derive(Debug, Serialize)]
 pub struct Summary {
-    pub topic: String,
+    /// Null if there was another number than one.
+    pub topic: Option<String>,
+    pub topics: Vec<String>,
     /// Records acknowledged.
     pub records: u64,
     /// Records that are not in the log.
@@ -22,6 +24,8 @@ pub struct Summary {
     pub unknown: u64,
     /// Lines that are no records, or were refused before they were sent.
     pub rejected: u64,
+    /// Records sent whose value is null: tombstones.
+    pub nulls: u64,
     /// Bytes of keys, values and headers of the records acknowledged.
     pub bytes: u64,
     /// The same as they travelled: in batches, compressed.
@@ -71,7 +75,8 @@ impl Latency {
 
 /// What a summary is made of beside the producer's own totals.
 pub struct Run<'a> {
-    pub topic: &'a str,
+    pub topics: Vec<String>,
+    pub nulls: u64,
     pub counts: Counts,
     pub rejected: u64,
     pub latencies: &'a Histogram<u64>,
@@ -86,7 +91,9 @@ impl Summary {
         let seconds = run.elapsed.as_secs_f64();
         let rate = |amount: u64| if seconds > 0.0 { amount as f64 / seconds } else { 0.0 };
         Self {
-            topic: run.topic.to_owned(),
+            topic: (run.topics.len() == 1).then(|| run.topics.concat()),
+            topics: run.topics,
+            nulls: run.nulls,
             records: run.counts.acked,
             not_written: run.counts.not_written,
             unknown: run.counts.unknown,
@@ -114,9 +121,12 @@ impl fmt::Display for Summary {
         let took = human::duration(Duration::from_secs_f64(self.seconds));
         writeln!(
             f,
-            "{} acknowledged in topic {}: {} in {took}",
+            "{} acknowledged in {}: {} in {took}",
             human::plural(self.records, "record"),
-            self.topic,
+            match &self.topic {
+                Some(topic) => format!("topic {topic}"),
+                None => human::plural(self.topics.len() as u64, "topic"),
+            },
             human::size(self.bytes),
         )?;
         let mut line = |name: &str, text: String| writeln!(f, "  {name:<10}{text}");
@@ -153,6 +163,12 @@ impl fmt::Display for Summary {
                 ),
             )?;
         }
+        if self.nulls > 0 {
+            line(
+                "nulls",
+                format!("{} sent as null, which deletes its key", human::plural(self.nulls, "value")),
+            )?;
+        }
         if self.not_written + self.unknown + self.rejected > 0 {
             line(
                 "failed",
@@ -183,7 +199,8 @@ mod tests {
 
     fn summary(latencies: &Histogram<u64>, weakened_by: &[&str], counts: Counts) -> Summary {
         let run = Run {
-            topic: "events",
+            topics: vec!["events".to_owned()],
+            nulls: 0,
             counts,
             rejected: 0,
             latencies,

@@ -76,7 +76,8 @@ impl Counts {
 
 /// Everything admitted and what became of it.
 pub struct Tracker {
-    partitions: Vec<VecDeque<Group>>,
+    /// Of each topic, of each partition.
+    partitions: Vec<Vec<VecDeque<Group>>>,
     pub counts: Counts,
     /// The first in the order of the input.
     pub first_failed: Option<FailedRecord>,
@@ -93,10 +94,11 @@ impl Tracker {
         })
     }
 
-    /// A record was admitted. Fingerprints are taken of all records or of none.
+    /// A record was admitted to this topic, counted from 0. Fingerprints are taken of all records or of none.
     pub fn add(
         &mut self,
         delivery: Delivery,
+        topic: usize,
         place: Place,
         size: u32,
         fingerprint: Option<Fingerprint>,
@@ -105,10 +107,14 @@ impl Tracker {
         self.counts.admitted += 1;
         // Partitions are numbered from 0; a negative number never comes from an admission.
         let partition = usize::try_from(delivery.partition().partition.0).unwrap_or(0);
-        if self.partitions.len() <= partition {
-            self.partitions.resize_with(partition + 1, VecDeque::new);
+        if self.partitions.len() <= topic {
+            self.partitions.resize_with(topic + 1, Vec::new);
         }
-        let Some(groups) = self.partitions.get_mut(partition) else { return };
+        let Some(partitions) = self.partitions.get_mut(topic) else { return };
+        if partitions.len() <= partition {
+            partitions.resize_with(partition + 1, VecDeque::new);
+        }
+        let Some(groups) = partitions.get_mut(partition) else { return };
         if let Some(last) = groups.back_mut()
             && last.delivery.shares_batch_with(&delivery)
         {
@@ -134,22 +140,24 @@ impl Tracker {
 
     /// True when nothing is under way.
     pub fn is_empty(&self) -> bool {
-        self.partitions.iter().all(VecDeque::is_empty)
+        self.partitions.iter().flatten().all(VecDeque::is_empty)
     }
 
     /// Counts what has ended by now, and tells each batch to `ended`.
     pub fn sweep<E>(&mut self, ended: &mut impl FnMut(&Ended<'_>) -> Result<(), E>) -> Result<(), E> {
         let mut now = None;
-        for at in 0..self.partitions.len() {
-            while let Some(group) = self.pop_ended(at) {
-                self.end(group, *now.get_or_insert_with(Instant::now), ended)?;
+        for topic in 0..self.partitions.len() {
+            for partition in 0..self.partitions.get(topic).map_or(0, Vec::len) {
+                while let Some(group) = self.pop_ended(topic, partition) {
+                    self.end(group, *now.get_or_insert_with(Instant::now), ended)?;
+                }
             }
         }
         Ok(())
     }
 
-    fn pop_ended(&mut self, partition: usize) -> Option<Group> {
-        let groups = self.partitions.get_mut(partition)?;
+    fn pop_ended(&mut self, topic: usize, partition: usize) -> Option<Group> {
+        let groups = self.partitions.get_mut(topic)?.get_mut(partition)?;
         let ended = groups.front()?.delivery.try_result().is_some();
         if ended { groups.pop_front() } else { None }
     }
@@ -158,7 +166,7 @@ impl Tracker {
     /// way.
     pub fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut any = Poll::Pending;
-        for front in self.partitions.iter_mut().filter_map(VecDeque::front_mut) {
+        for front in self.partitions.iter_mut().flatten().filter_map(VecDeque::front_mut) {
             if Pin::new(&mut front.delivery).poll(cx).is_ready() {
                 any = Poll::Ready(());
             }

@@ -24,6 +24,7 @@ use crate::client::{Client, ClientError, Fetched};
 use partitions::Partitions;
 use print::{Printed, Printer};
 
+pub use print::serialize_bytes;
 pub use template::Template;
 pub use time::parse_time;
 

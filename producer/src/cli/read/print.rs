@@ -71,15 +71,15 @@ impl Serialize for Printed<'_> {
         map.serialize_entry("partition", &self.partition)?;
         map.serialize_entry("offset", &self.record.offset.0)?;
         map.serialize_entry("timestamp", &self.record.timestamp_ms)?;
-        bytes(&mut map, "key", "key_base64", self.record.key.as_deref())?;
-        bytes(&mut map, "value", "value_base64", self.record.value.as_deref())?;
+        serialize_bytes(&mut map, "key", "key_base64", self.record.key.as_deref())?;
+        serialize_bytes(&mut map, "value", "value_base64", self.record.value.as_deref())?;
         map.serialize_entry("headers", &Headers(self.record))?;
         map.end()
     }
 }
 
 /// Text as it is, null as null, other bytes as base64 under a name that says so.
-fn bytes<M: SerializeMap>(
+pub fn serialize_bytes<M: SerializeMap>(
     map: &mut M,
     name: &'static str,
     name_base64: &'static str,
@@ -113,7 +113,7 @@ impl Serialize for Header<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(2))?;
         map.serialize_entry("key", &String::from_utf8_lossy(self.key))?;
-        bytes(&mut map, "value", "value_base64", self.value)?;
+        serialize_bytes(&mut map, "value", "value_base64", self.value)?;
         map.end()
     }
 }

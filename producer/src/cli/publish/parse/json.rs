@@ -7,22 +7,20 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::fields::{self, FieldNames, HeaderField};
 use super::{Malformed, Parsed, ParsedHeader};
 use crate::cli::base64;
 
 /// Behind a field's name: its bytes are not text and stand as base64, as `read --output json` writes them.
 pub const BASE64_SUFFIX: &str = "_base64";
 
-/// Which fields are what.
-#[derive(Debug, Default)]
+/// Finds fields in objects.
+#[derive(Debug, Clone, Default)]
 pub struct JsonParser {
-    pub key: Option<String>,
-    /// `None`: the whole object, byte for byte.
-    pub value: Option<String>,
-    pub headers: Option<String>,
-    pub partition: Option<String>,
-    pub timestamp: Option<String>,
+    pub names: FieldNames,
     pub null: Option<Vec<u8>>,
+    /// Of the named fields only the value must be there.
+    pub may_miss: bool,
 }
 
 /// The fields of one object that are looked at.
@@ -31,37 +29,85 @@ struct Fields<'a> {
     key: Field<'a>,
     value: Field<'a>,
     headers: Option<&'a RawValue>,
+    /// One for each of the headers that have a field of their own.
+    header: Vec<Field<'a>>,
     partition: Option<&'a RawValue>,
     timestamp: Option<&'a RawValue>,
+    topic: Option<&'a RawValue>,
 }
 
-#[derive(Default)]
+#[derive(Default, Clone, Copy)]
 struct Field<'a> {
     plain: Option<&'a RawValue>,
     base64: Option<&'a RawValue>,
 }
 
 impl JsonParser {
-    pub fn parse<'a>(&self, line: &'a [u8]) -> Result<Parsed<'a>, Malformed> {
+    pub fn parse<'a>(&'a self, line: &'a [u8]) -> Result<Parsed<'a>, Malformed> {
         let text = std::str::from_utf8(line).map_err(|error| Malformed::NotUtf8(error.valid_up_to()))?;
-        let fields = self.fields(text).map_err(|error| Malformed::NotJson(without_line(&error)))?;
-        let value = match &self.value {
+        let found = self.fields(text).map_err(|error| Malformed::NotJson(without_line(&error)))?;
+        let names = &self.names;
+        let value = match &names.value {
             None => Some(Cow::Borrowed(line)),
-            Some(name) => fields.value.bytes(name)?,
+            Some(name) => found.value.bytes(name)?,
         };
-        Ok(Parsed {
-            key: match &self.key {
+        let mut parsed = Parsed {
+            key: match &names.key {
                 None => None,
-                Some(name) => fields.key.bytes(name)?,
+                Some(_) if self.may_miss && found.key.is_missing() => None,
+                Some(name) => found.key.bytes(name)?,
             },
             value: value.filter(|value| self.null.as_deref() != Some(&**value)),
-            partition: number(self.partition.as_deref(), fields.partition)?,
-            timestamp_ms: number(self.timestamp.as_deref(), fields.timestamp)?,
-            headers: match &self.headers {
+            partition: self.scalar(names.partition.as_deref(), found.partition, fields::partition)?,
+            timestamp_ms: self.timestamp(found.timestamp)?,
+            topic: self.topic(found.topic)?,
+            headers: match &names.headers {
                 None => Vec::new(),
-                Some(name) => headers(name, fields.headers)?,
+                Some(_) if self.may_miss && found.headers.is_none() => Vec::new(),
+                Some(name) => headers(name, found.headers)?,
             },
+        };
+        for (HeaderField { name, field }, found) in names.header.iter().zip(&found.header) {
+            parsed.headers.push((Cow::Borrowed(name.as_str()), found.bytes(field)?));
+        }
+        Ok(parsed)
+    }
+
+    /// A number that is no text; nothing for null.
+    fn scalar<T>(
+        &self,
+        name: Option<&str>,
+        raw: Option<&RawValue>,
+        parse: impl Fn(&str, &str) -> Result<T, Malformed>,
+    ) -> Result<Option<T>, Malformed> {
+        let Some(name) = name else { return Ok(None) };
+        match raw.map(RawValue::get) {
+            None if self.may_miss => Ok(None),
+            None => Err(Malformed::MissingField(name.to_owned())),
+            Some("null") => Ok(None),
+            Some(text) => parse(name, text).map(Some),
+        }
+    }
+
+    fn timestamp(&self, raw: Option<&RawValue>) -> Result<Option<i64>, Malformed> {
+        self.scalar(self.names.timestamp.as_deref(), raw, |name, text| {
+            match raw.map(|raw| string(name, raw)).transpose()?.flatten() {
+                Some(time) => fields::timestamp(name, &time),
+                None => text.parse().map_err(|_| Malformed::BadField {
+                    field: name.to_owned(),
+                    problem: "is not a whole number of milliseconds since 1970",
+                }),
+            }
         })
+    }
+
+    fn topic<'a>(&self, raw: Option<&'a RawValue>) -> Result<Option<Cow<'a, str>>, Malformed> {
+        let (Some(name), Some(raw)) = (self.names.topic.as_deref(), raw) else { return Ok(None) };
+        match string(name, raw)? {
+            None if raw.get() == "null" => Ok(None),
+            None => Err(Malformed::BadField { field: name.to_owned(), problem: "is not text" }),
+            topic => Ok(topic),
+        }
     }
 
     fn fields<'a>(&self, text: &'a str) -> serde_json::Result<Fields<'a>> {
@@ -71,41 +117,52 @@ impl JsonParser {
         Ok(fields)
     }
 
-    /// Where the value of a field with this name belongs, if anywhere. One field may be two things.
+    /// Where the value of a field with this name belongs, if anywhere. One field may be several things.
     fn store<'a>(&self, name: &str, value: &'a RawValue, fields: &mut Fields<'a>) {
+        let names = &self.names;
         let is = |wanted: &Option<String>| wanted.as_deref() == Some(name);
-        if is(&self.key) {
+        if is(&names.key) {
             fields.key.plain = Some(value);
         }
-        if is(&self.value) {
+        if is(&names.value) {
             fields.value.plain = Some(value);
         }
-        if is(&self.headers) {
+        if is(&names.headers) {
             fields.headers = Some(value);
         }
-        if is(&self.partition) {
+        if is(&names.partition) {
             fields.partition = Some(value);
         }
-        if is(&self.timestamp) {
+        if is(&names.timestamp) {
             fields.timestamp = Some(value);
         }
+        if is(&names.topic) {
+            fields.topic = Some(value);
+        }
+        for (header, field) in names.header.iter().zip(&mut fields.header) {
+            if header.field == name {
+                field.plain = Some(value);
+            }
+        }
         if let Some(stem) = name.strip_suffix(BASE64_SUFFIX) {
-            if self.key.as_deref() == Some(stem) {
+            if names.key.as_deref() == Some(stem) {
                 fields.key.base64 = Some(value);
             }
-            if self.value.as_deref() == Some(stem) {
+            if names.value.as_deref() == Some(stem) {
                 fields.value.base64 = Some(value);
             }
         }
     }
 
     fn wants(&self, name: &str) -> bool {
+        let names = &self.names;
         let is = |wanted: &Option<String>, name: &str| wanted.as_deref() == Some(name);
         let stem = name.strip_suffix(BASE64_SUFFIX);
-        [&self.key, &self.value, &self.headers, &self.partition, &self.timestamp]
+        [&names.key, &names.value, &names.headers, &names.partition, &names.timestamp, &names.topic]
             .iter()
             .any(|wanted| is(wanted, name))
-            || stem.is_some_and(|stem| is(&self.key, stem) || is(&self.value, stem))
+            || names.header.iter().any(|header| header.field == name)
+            || stem.is_some_and(|stem| is(&names.key, stem) || is(&names.value, stem))
     }
 }
 
@@ -124,7 +181,8 @@ impl<'de> Visitor<'de> for FieldsVisitor<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Fields::default();
+        let header = vec![Field::default(); self.0.names.header.len()];
+        let mut fields = Fields { header, ..Fields::default() };
         while let Some(name) = map.next_key_seed(NameSeed(self.0))? {
             match name {
                 None => {
@@ -168,6 +226,10 @@ impl<'de> Visitor<'de> for NameSeed<'_> {
 }
 
 impl<'a> Field<'a> {
+    const fn is_missing(&self) -> bool {
+        self.plain.is_none() && self.base64.is_none()
+    }
+
     /// A string's text, the JSON of anything else, nothing for null.
     fn bytes(&self, name: &str) -> Result<Option<Cow<'a, [u8]>>, Malformed> {
         match (self.plain, self.base64) {
@@ -212,18 +274,6 @@ fn decoded<'a>(name: &str, raw: &'a RawValue) -> Result<Cow<'a, [u8]>, Malformed
     bytes
         .map(Cow::Owned)
         .ok_or_else(|| Malformed::BadField { field: name.to_owned(), problem: "is not base64" })
-}
-
-fn number<T: std::str::FromStr>(name: Option<&str>, raw: Option<&RawValue>) -> Result<Option<T>, Malformed> {
-    let Some(name) = name else { return Ok(None) };
-    let raw = raw.ok_or_else(|| Malformed::MissingField(name.to_owned()))?;
-    if raw.get() == "null" {
-        return Ok(None);
-    }
-    raw.get().parse().map(Some).map_err(|_| Malformed::BadField {
-        field: name.to_owned(),
-        problem: "is not a whole number in range",
-    })
 }
 
 /// One header as `read` prints it.

@@ -7,7 +7,7 @@ use memchr::memmem;
 use super::{Malformed, Parsed};
 
 /// Cuts lines at the delimiter.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LineParser {
     pub delimiter: Option<Vec<u8>>,
     pub null: Option<Vec<u8>>,

@@ -4,7 +4,8 @@ use super::*;
 
 fn parser(key: &str, value: &str) -> JsonParser {
     let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
-    JsonParser { key: named(key), value: named(value), ..JsonParser::default() }
+    let names = FieldNames { key: named(key), value: named(value), ..FieldNames::default() };
+    JsonParser { names, ..JsonParser::default() }
 }
 
 fn text(bytes: Option<Cow<'_, [u8]>>) -> Option<String> {
@@ -83,7 +84,8 @@ fn bytes_that_are_no_text_come_as_base64() {
 
 #[test]
 fn headers_come_as_an_object_or_as_read_prints_them() {
-    let parser = JsonParser { headers: Some("h".to_owned()), ..JsonParser::default() };
+    let names = FieldNames { headers: Some("h".to_owned()), ..FieldNames::default() };
+    let parser = JsonParser { names, ..JsonParser::default() };
     let cases = [
         (r#"{"h":{"a":"1","b":null,"a":2}}"#, vec![("a", Some("1")), ("b", None), ("a", Some("2"))]),
         (
@@ -115,20 +117,72 @@ fn headers_come_as_an_object_or_as_read_prints_them() {
 
 #[test]
 fn partition_and_timestamp_are_whole_numbers() {
-    let parser = JsonParser {
+    let names = FieldNames {
         partition: Some("p".to_owned()),
         timestamp: Some("t".to_owned()),
-        ..JsonParser::default()
+        ..FieldNames::default()
     };
+    let parser = JsonParser { names, ..JsonParser::default() };
     let parsed = parser.parse(br#"{"p":3,"t":1700000000000}"#).unwrap();
     assert_eq!((parsed.partition, parsed.timestamp_ms), (Some(3), Some(1_700_000_000_000)));
     let parsed = parser.parse(br#"{"p":null,"t":-1}"#).unwrap();
     assert_eq!((parsed.partition, parsed.timestamp_ms), (None, Some(-1)));
-    for line in
-        [&br#"{"p":"3","t":1}"#[..], br#"{"p":1.5,"t":1}"#, br#"{"p":99999999999,"t":1}"#, br#"{"p":1}"#]
-    {
+    for (time, ms) in [
+        (r#""2023-11-14T22:13:20Z""#, Some(1_700_000_000_000)),
+        (r#""1700000000000""#, Some(1_700_000_000_000)),
+        (r#""1970\u002d01-01""#, Some(0)),
+        ("null", None),
+    ] {
+        let line = format!(r#"{{"p":0,"t":{time}}}"#);
+        assert_eq!(parser.parse(line.as_bytes()).unwrap().timestamp_ms, ms, "{time}");
+    }
+    for line in [
+        &br#"{"p":"3","t":1}"#[..],
+        br#"{"p":1.5,"t":1}"#,
+        br#"{"p":-1,"t":1}"#,
+        br#"{"p":99999999999,"t":1}"#,
+        br#"{"p":1}"#,
+        br#"{"p":1,"t":1.5}"#,
+        br#"{"p":1,"t":"yesterday"}"#,
+        br#"{"p":1,"t":{}}"#,
+    ] {
         assert!(parser.parse(line).is_err(), "{}", line.escape_ascii());
     }
+}
+
+#[test]
+fn headers_and_topics_come_from_fields_of_their_own() {
+    let header = ["kind", "from=h", "id"].map(|text| text.parse().unwrap()).to_vec();
+    let names = FieldNames {
+        key: Some("id".to_owned()),
+        topic: Some("kind".to_owned()),
+        header,
+        ..FieldNames::default()
+    };
+    let parser = JsonParser { names, ..JsonParser::default() };
+    let parsed = parser.parse(br#"{"id":7,"kind":"a.b","h":null}"#).unwrap();
+    assert_eq!((text(parsed.key).as_deref(), parsed.topic.as_deref()), (Some("7"), Some("a.b")));
+    let headers: Vec<_> = parsed.headers.into_iter().map(|(name, value)| (name, text(value))).collect();
+    let expected = [("kind", Some("a.b")), ("from", None), ("id", Some("7"))];
+    assert_eq!(headers, expected.map(|(name, value)| (name.into(), value.map(str::to_owned))));
+    assert!(parser.parse(br#"{"id":7,"kind":"a"}"#).unwrap_err().to_string().contains("no field 'h'"));
+    assert!(
+        parser.parse(br#"{"id":7,"kind":3,"h":1}"#).unwrap_err().to_string().contains("'kind' is not text")
+    );
+    for none in [&br#"{"id":7,"kind":null,"h":1}"#[..], br#"{"id":7,"kind":"","h":1}"#] {
+        assert_eq!(parser.parse(none).unwrap().topic.filter(|topic| !topic.is_empty()), None);
+    }
+}
+
+#[test]
+fn of_what_read_prints_only_the_value_must_be_there() {
+    let parser = JsonParser { names: FieldNames::as_read_prints(), null: None, may_miss: true };
+    let parsed = parser.parse(br#"{"value":"v"}"#).unwrap();
+    assert_eq!(text(parsed.value.clone()).as_deref(), Some("v"));
+    assert_eq!(parsed, Parsed { value: parsed.value.clone(), ..Parsed::default() });
+    let parsed = parser.parse(br#"{"key_base64":"AA==","value":null,"partition":null,"offset":9}"#).unwrap();
+    assert_eq!((parsed.key.as_deref(), parsed.value), (Some(&[0][..]), None));
+    assert!(parser.parse(br#"{"key":"k"}"#).unwrap_err().to_string().contains("no field 'value'"));
 }
 
 #[test]
