@@ -15,8 +15,7 @@ const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 const SPARE_UPKEEP: Duration = Duration::from_secs(5);
 /// How often it is looked for partitions that have fallen idle.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
-/// Checkpoints that are begun at one such look: each is three small files, and some dozen flushes of a disk that others want
-/// too.
+/// Checkpoints that are begun at one such look: each is small files that are flushed to a disk that others want too.
 const IDLE_CHECKPOINTS_PER_LOOK: usize = 8;
 /// How often the producers of idle partitions are looked through for those whose time is over.
 const PRODUCER_EXPIRY: Duration = Duration::from_secs(60);

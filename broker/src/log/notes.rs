@@ -50,7 +50,7 @@ const RECOVERED_SHARE: u64 = 16;
 /// checkpoint once it has gathered enough.
 pub(super) const IDLE_AFTER: Duration = Duration::from_secs(10);
 /// An idle partition has a checkpoint behind all but this part of the interval (64 KiB of 64 MiB): ten thousand such rests
-/// are read within a second, and what comes in drops does not cost a checkpoint each.
+/// are 640 MiB to read, and what comes in drops does not cost a checkpoint each.
 const IDLE_SHARE: u64 = 1024;
 
 enum Work {
