@@ -170,6 +170,6 @@ fn a_runtime_that_goes_takes_its_channels_with_it() {
     let death = runtime().block_on(pending).unwrap_err();
     assert!(matches!(*death, ChannelDeath::ClosedHere), "{death}");
     assert!(channel.is_dead());
-    assert_eq!(channel.version_of(ApiKey::Produce), Some(12));
+    assert_eq!(channel.version_of(ApiKey::Produce), Some(13));
     drop(peer);
 }

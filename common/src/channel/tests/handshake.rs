@@ -68,7 +68,7 @@ async fn an_older_broker_is_asked_again_in_its_own_version() {
             peer.answer(&header, &offer(ApiKey::ALL)).await;
         };
         let (channel, ()) = tokio::join!(opening, play);
-        assert_eq!(channel.unwrap().version_of(ApiKey::Produce), Some(12));
+        assert_eq!(channel.unwrap().version_of(ApiKey::Produce), Some(13));
     }
 }
 
