@@ -94,7 +94,11 @@ impl Consumer {
         while !self.closing.load(Ordering::Relaxed) {
             for topic in &topics {
                 if seams.random.below(REREADS_ONE_IN) == 0 {
-                    for standing in standings.values_mut() {
+                    // What it has not seen to its end it would never see, if it forgot too often.
+                    let may_forget = |standing: &&mut Standing| {
+                        self.leave.loss || self.leave.damage || standing.position.offset >= standing.end
+                    };
+                    for standing in standings.values_mut().filter(may_forget) {
                         (standing.position.offset, standing.position.epoch) = (0, -1);
                     }
                 }
