@@ -89,7 +89,8 @@ fn a_full_disk_is_freed_by_deleting_records() {
             assert_eq!(client.delete_records("full", 0, before), Ok(before));
         }
         wait_until("there is room", || send(&mut client, 20).error_code == ErrorCode::NONE);
-        for number in 15..20 {
+        // Of the last five batches it is known where they are.
+        for number in 16..20 {
             let again = send(&mut client, number);
             assert_eq!((again.error_code, again.base_offset), (ErrorCode::NONE, i64::from(number)));
         }

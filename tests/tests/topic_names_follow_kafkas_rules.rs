@@ -12,7 +12,7 @@ use gapless_common::{
         CreateTopicsRequest, MetadataRequest, create_topics::CreatableTopic, metadata::MetadataRequestTopic,
     },
 };
-use gapless_tests::{batch::batch, broker::Broker, raw::RawClient};
+use gapless_tests::{batch::batch, broker::Broker, raw::RawClient, wait::wait_until};
 
 const INVALID: ErrorCode = ErrorCode::INVALID_TOPIC_EXCEPTION;
 
@@ -89,6 +89,8 @@ fn names_that_are_not_allowed_are_refused_by_every_way_in() {
     let outside = tempfile::tempdir().unwrap();
     let broker = Broker::builder().data_dir(outside.path().join("inner/data")).start();
     let mut client = RawClient::connect(broker.address());
+    let spare = outside.path().join("inner/data/spare");
+    wait_until("room is kept", || fs::read_dir(&spare).is_ok_and(|names| names.count() == 5));
     let before = paths(outside.path());
     for name in bad_names() {
         let shown: String = name.chars().take(40).collect();
