@@ -92,7 +92,7 @@ async fn repair(files: &dyn Files, truncate: bool) -> Result<String, ToolError> 
 /// What the broker gives out, as (offset, value).
 async fn values(broker: &Broker) -> Vec<(i64, String)> {
     let log = broker.shared.catalogue.partition(TOPIC, 0).unwrap();
-    let (mut at, mut values) = (Offset(0), Vec::new());
+    let (mut at, mut values) = (log.log_start_offset(), Vec::new());
     while let Ok(Some(range)) = log.read(at, 1 << 20, true).await {
         let bytes = read_exact_at(&*range.file, range.position, range.len as usize).await.unwrap();
         for batch in records::batches(bytes) {
@@ -188,6 +188,39 @@ async fn a_log_that_is_cut_ends_before_the_bad_batch_and_what_was_cut_off_is_sav
         assert_served(&rig, numbered(0..damaged), damaged, &format!("{at_segment} {at_batch}")).await;
         let saved = files.list(&Path::new("torn").join(TOPIC)).await.unwrap();
         assert_eq!(saved.len(), bases.len() - at_segment, "{saved:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_bad_below_the_start_of_a_log_costs_at_most_what_is_behind_it() {
+    // In the segment in which the log starts; and in one before it, which a deletion that was cut short has left.
+    for (left_over, truncate) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (rig, bases) = stopped().await;
+        let files = files(&rig);
+        let first = bytes_of(&files, &segment(bases[0])).await;
+        let broker = rig.start("boot").await;
+        let start = bases[1] + 1;
+        let log = broker.shared.catalogue.partition(TOPIC, 0).unwrap();
+        assert_eq!(log.delete_records(Some(Offset(start))).await.unwrap(), Offset(start));
+        assert!(broker.stop().await);
+        drop(log);
+        let what = format!("left over {left_over}, truncate {truncate}");
+        if left_over {
+            let file = files.create(&segment(bases[0])).await.unwrap();
+            file.write_at(0, &[first.into()]).await.unwrap();
+            flip(&rig, bases[0], 100).await;
+            let (sound, text) = check(&files).await;
+            assert!(sound && text.contains("wholly below the start"), "{what}: {text}");
+            assert!(repair(&files, truncate).await.is_err(), "{what}: there is nothing to repair");
+            assert_served(&rig, numbered(start..RECORDS), RECORDS, &what).await;
+            continue;
+        }
+        flip(&rig, bases[1], 70).await;
+        let text = repair(&files, truncate).await.unwrap();
+        let (sound, found) = check(&files).await;
+        assert!(sound, "{what}: {found}{text}");
+        let (kept, next) = if truncate { (Vec::new(), start) } else { (numbered(start..RECORDS), RECORDS) };
+        assert_served(&rig, kept, next, &what).await;
     }
 }
 

@@ -185,6 +185,13 @@ pub async fn examine(
         Expected { offset: examined.log_start, epoch: LeaderEpoch(0), epoch_max: subject.epoch_max };
     for (at, base) in bases.iter().copied().enumerate() {
         let next_base = bases.get(at + 1).copied();
+        if let Some(next) = next_base.filter(|next| *next <= examined.log_start) {
+            let start = examined.log_start;
+            let why = format!("wholly below the start of the log, {start}; the broker removes it");
+            examined.say(Severity::Note, named(directory, base), why);
+            expected.offset = next;
+            continue;
+        }
         join(&mut examined, subject, &mut expected, base, at == 0);
         segment(files, subject, &mut examined, mark.as_ref(), &mut expected, base, next_base, sink).await?;
     }

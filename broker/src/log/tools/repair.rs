@@ -149,6 +149,11 @@ pub fn plan(subject: &Subject, examined: &Examined, way: Way) -> Result<Plan, Re
     };
     let mut steps = Vec::new();
     let end = match way {
+        // A log does not end below its start; nobody misses what was there.
+        Way::Truncate if first.from < examined.log_start => {
+            begin_anew(examined, first, &mut steps);
+            Some(examined.log_start)
+        }
         Way::Truncate => {
             truncate(examined, first, &mut steps);
             Some(first.from)
@@ -183,6 +188,16 @@ fn truncate(examined: &Examined, first: &BadPlace, steps: &mut Vec<Step>) {
     if removed.len() == examined.segments.len() {
         steps.push(Step::Create(first.from));
     }
+}
+
+/// Nothing of the log is left but where it starts.
+fn begin_anew(examined: &Examined, first: &BadPlace, steps: &mut Vec<Step>) {
+    for segment in examined.segments.iter().filter(|segment| segment.size > 0) {
+        let from = if first.segment == Some(segment.base_offset) { first.bytes.start } else { 0 };
+        steps.push(Step::Save { base: segment.base_offset, bytes: from..segment.size });
+    }
+    steps.extend(examined.segments.iter().rev().map(|segment| Step::Remove(segment.base_offset)));
+    steps.push(Step::Create(examined.log_start));
 }
 
 fn set_aside(examined: &Examined, bad: &[&BadPlace], steps: &mut Vec<Step>) {
@@ -263,6 +278,7 @@ pub async fn carry_out(
         saved.extend(taken.map_err(|error| at(&named(directory, base), error))?);
     }
     if let Some(first) = plan.first {
+        let first = first.max(examined.log_start);
         forget_snapshots(files, directory, first).await.map_err(|error| at(directory, error))?;
         let forgotten = FlushMarks::forget(files, subject.site.mark_key()).await;
         forgotten.map_err(|error| at(Path::new("flush-marks"), error))?;
