@@ -240,7 +240,7 @@ impl Broker {
 
     /// SIGSTOP: every connection stays open, nothing moves.
     pub fn freeze(&mut self) {
-        self.process().signal(Signal::STOP);
+        self.process().freeze();
     }
 
     /// SIGCONT.

@@ -1,6 +1,7 @@
 //! A child process whose output is gathered and which never outlives its handle.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, PoisonError},
@@ -10,7 +11,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wait::{LIMIT, wait_for};
+use crate::wait::{LIMIT, wait_for, wait_until};
 
 /// A running program. Killed when dropped.
 pub struct Process {
@@ -62,6 +63,22 @@ impl Process {
         let pid =
             i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id is positive");
         kill_process(pid, signal).unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.name));
+    }
+
+    /// SIGSTOP, and waits until every thread stands still: the kernel stops them one after the other.
+    ///
+    /// # Panics
+    /// If they do not, or the process has been waited for already.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.child.id());
+        wait_until("every thread to stand still", || {
+            let tasks = fs::read_dir(&tasks).expect("the process is there");
+            // The state stands behind the name, which is in parentheses.
+            tasks
+                .filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok())
+                .all(|stat| stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T')))
+        });
     }
 
     /// Whether the program has ended.

@@ -287,7 +287,7 @@ fn a_producer_frozen_for_a_while_goes_on_where_it_was() {
     };
     send(0..1000);
     broker.wait_for_metric("gapless_broker_appended_batches_total", &[], 1.0);
-    process.signal(Signal::STOP);
+    process.freeze();
     // What lies in the pipe meanwhile, and longer than the delivery timeout: answers that were received count.
     send(1000..1010);
     std::thread::sleep(Duration::from_secs(4));
