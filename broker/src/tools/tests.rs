@@ -206,7 +206,11 @@ async fn what_is_bad_below_the_start_of_a_log_costs_at_most_what_is_behind_it() 
         drop(log);
         let what = format!("left over {left_over}, truncate {truncate}");
         if left_over {
-            let file = files.create(&segment(bases[0])).await.unwrap();
+            let path = segment(bases[0]);
+            let file = match files.open(&path).await {
+                Ok(file) => file,
+                Err(_) => files.create(&path).await.unwrap(),
+            };
             file.write_at(0, &[first.into()]).await.unwrap();
             flip(&rig, bases[0], 100).await;
             let (sound, text) = check(&files).await;
