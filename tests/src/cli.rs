@@ -2,7 +2,9 @@
 
 use std::{
     ffi::OsStr,
+    fs,
     io::{ErrorKind, Write},
+    path::Path,
     process::Command,
     thread,
 };
@@ -14,6 +16,27 @@ use crate::{
     broker::clean_environment,
     process::{Ended, Process},
 };
+
+/// It ended with this code and its complaint holds all of these.
+///
+/// # Panics
+/// If not.
+pub fn assert_ended(ended: &Ended, code: i32, words: &[&str]) {
+    assert_eq!(ended.code, code, "{ended:?}");
+    for word in words {
+        assert!(ended.stderr.contains(word), "{word:?} is not in {:?}", ended.stderr);
+    }
+}
+
+/// Writes a file for it to read; gives its path as an argument.
+///
+/// # Panics
+/// If it cannot be written.
+pub fn file(folder: &Path, name: &str, content: &[u8]) -> String {
+    let path = folder.join(name);
+    fs::write(&path, content).expect("a file can be written");
+    path.to_str().expect("its name is text").to_owned()
+}
 
 /// Starts `gapless-producer` with these arguments and leaves it running.
 ///

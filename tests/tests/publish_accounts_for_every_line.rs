@@ -8,9 +8,8 @@ use std::{
 
 use gapless_tests::{
     broker::Broker,
-    cli::{run, run_with_input, start, summary},
+    cli::{assert_ended, file, run, run_with_input, start, summary},
     librdkafka::{Record, consume},
-    process::Ended,
     raw::RawClient,
     wait::wait_until,
 };
@@ -29,20 +28,6 @@ fn publish_to(address: &str, more: &[&str]) -> Vec<String> {
 
 fn values(broker: &Broker) -> Vec<Vec<u8>> {
     consume(broker.address(), "lines", 1).into_iter().map(|record| record.value.unwrap_or_default()).collect()
-}
-
-/// It ended with this code and its complaint holds all of these.
-fn assert_ended(ended: &Ended, code: i32, words: &[&str]) {
-    assert_eq!(ended.code, code, "{ended:?}");
-    for word in words {
-        assert!(ended.stderr.contains(word), "{word:?} is not in {:?}", ended.stderr);
-    }
-}
-
-fn file(folder: &Path, name: &str, content: &[u8]) -> String {
-    let path = folder.join(name);
-    fs::write(&path, content).expect("a file can be written");
-    path.to_str().expect("its name is text").to_owned()
 }
 
 #[test]

@@ -2,35 +2,18 @@
 //! names what is not.
 
 use std::{
-    fs,
     io::{Read, Write},
     net::TcpListener,
-    path::Path,
     thread,
 };
 
 use flate2::write::GzEncoder;
 use gapless_tests::{
     broker::Broker,
-    cli::{run, run_with_input, summary},
+    cli::{assert_ended, file, run, run_with_input, summary},
     librdkafka::{consume, create_topic},
-    process::Ended,
 };
 use serde_json::Value;
-
-/// It ended with this code and its complaint holds all of these.
-fn assert_ended(ended: &Ended, code: i32, words: &[&str]) {
-    assert_eq!(ended.code, code, "{ended:?}");
-    for word in words {
-        assert!(ended.stderr.contains(word), "{word:?} is not in {:?}", ended.stderr);
-    }
-}
-
-fn file(folder: &Path, name: &str, content: &[u8]) -> String {
-    let path = folder.join(name);
-    fs::write(&path, content).expect("a file can be written");
-    path.to_str().expect("its name is text").to_owned()
-}
 
 #[test]
 fn shells_are_told_the_flags_and_man_shows_them() {
