@@ -205,7 +205,7 @@ impl Plan {
             return failed(code, look);
         }
         if let State::Quarantined { at, .. } = log.state()
-            && Offset(partition.asked.fetch_offset) > at
+            && Offset(partition.asked.fetch_offset) > at.max(log.log_start_offset())
         {
             // What lies there is not served, and not gone: no client is to cut it off.
             return failed(ErrorCode::KAFKA_STORAGE_ERROR, look);

@@ -76,12 +76,15 @@ impl PartitionLog {
                 return Err(ReadError::Storage(StorageError::Retired));
             }
             let from = shared.losses.skip(from);
+            let (log_start, end) = (shared.log_start, shared.end);
+            if from < log_start {
+                return Err(ReadError::OutOfRange { from, log_start, end });
+            }
             if let Some(found) = shared.quarantined.as_ref().filter(|found| from >= found.at) {
                 let (at, why) = (found.at, found.why.clone());
                 return Err(ReadError::Storage(StorageError::Quarantined { at, why }));
             }
-            if from < shared.log_start || from > shared.end {
-                let (log_start, end) = (shared.log_start, shared.end);
+            if from > end {
                 return Err(ReadError::OutOfRange { from, log_start, end });
             }
             let limit = limit_of(shared.high_watermark, shared.quarantined.as_ref().map(|found| found.at));

@@ -38,8 +38,10 @@ pub struct Leave {
     pub retention: bool,
     /// What was written and not flushed may be gone.
     pub unflushed: bool,
-    /// No producer had a reason to send anything again.
+    /// No producer had a reason to send anything again, unless it was refused as too large.
     pub calm: bool,
+    /// Batches may have been refused as too large: their halves are sent behind what was in flight by then.
+    pub splits: bool,
 }
 
 /// What is wrong; empty if nothing is.

@@ -115,6 +115,17 @@ pub struct TopicPlan {
     pub forgets: bool,
 }
 
+/// The topic setting that bounds a batch.
+const BATCH_BYTES_MAX: &str = "max.message.bytes";
+
+impl TopicPlan {
+    /// Whether a batch may be too large for it.
+    #[must_use]
+    pub fn refuses_large(&self) -> bool {
+        self.settings.iter().any(|(name, _)| *name == BATCH_BYTES_MAX)
+    }
+}
+
 /// The topic that may be deleted and made anew.
 pub const SHORT_LIVED: &str = "short-lived";
 
@@ -417,7 +428,7 @@ fn draw_topic(random: &Random, name: &'static str, may_forget: bool) -> TopicPla
     }
     if random.below(6) == 0 {
         // Smaller than some batches, so that they are split, and than some records, which are refused.
-        settings.push(("max.message.bytes", "2600".to_owned()));
+        settings.push((BATCH_BYTES_MAX, "2600".to_owned()));
     }
     if random.below(6) == 0 {
         settings.push(("message.timestamp.type", "LogAppendTime".to_owned()));

@@ -131,6 +131,30 @@ async fn where_an_epoch_ended_is_told_only_below_what_is_corrupt() {
 }
 
 #[tokio::test]
+async fn the_start_stays_where_it_was_told_to_be_even_inside_a_corrupt_batch() {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    let log = rig.create().await;
+    for sent in &numbered_batches(0, 2, 4) {
+        append_durably(&log, sent).await;
+    }
+    log.delete_records(Some(Offset(2))).await.unwrap();
+    flip(&rig, 0, 70).await;
+    forget(&log);
+    assert_eq!(read_all(&log, 2).await, []);
+    for log in [log, rig.reopen(Boot::Same).await.0] {
+        assert_eq!(quarantined(&log).0, 0);
+        assert_eq!(log.log_start_offset(), Offset(2));
+        for from in 0..8 {
+            let refused = log.read(Offset(from), 1000, true).await.err().unwrap().error_code();
+            let is_below = from < 2;
+            let expected =
+                if is_below { ErrorCode::OFFSET_OUT_OF_RANGE } else { ErrorCode::KAFKA_STORAGE_ERROR };
+            assert_eq!(refused, expected, "from {from}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_cut_off_a_log_that_its_operator_has_yet_to_look_at() {
     let (mut rig, log, bases) = cold().await;
     flip(&rig, bases[1], 100).await;

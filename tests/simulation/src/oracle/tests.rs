@@ -173,6 +173,11 @@ fn weaker_settings_are_promised_less() {
         assert!(judged(&ledger, log(&[0, 1, 2]), calm()).is_empty());
         assert_eq!(judged(&ledger, log(&[0]), unflushed()).is_empty(), acks == Acks::Leader);
     }
+    let ledger = weak(Acks::All, &[at(1), at(0)]);
+    assert!(!judged(&ledger, log(&[1, 0]), calm()).is_empty());
+    let splits = || Leave { splits: true, ..calm() };
+    assert!(judged(&ledger, log(&[1, 0]), splits()).is_empty(), "halves come behind what was in flight");
+    assert!(!judged(&ledger, log(&[1, 0, 1]), splits()).is_empty(), "what was refused is not there twice");
     let silent = weak(Acks::None, &[Some(ACKED), Some(ACKED), Some(Told::NotWritten)]);
     right(&silent, log(&[]));
     right(&silent, log(&[1, 0]));

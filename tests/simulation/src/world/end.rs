@@ -203,6 +203,7 @@ impl World {
             retention: self.plan.topics.iter().any(|topic| topic.name == place.topic && topic.forgets),
             unflushed: self.plan.may_lose_unflushed(),
             calm: self.plan.is_calm(),
+            splits: self.plan.topics.iter().any(|topic| topic.name == place.topic && topic.refuses_large()),
         };
         self.places.iter().map(|place| (place.clone(), of(place))).collect()
     }
