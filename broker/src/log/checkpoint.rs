@@ -81,7 +81,7 @@ fn decode(site: &Site, mut bytes: Bytes, producers_max: usize) -> Option<Checkpo
     bytes.is_empty().then_some(Checkpoint { at, epochs, sequencer })
 }
 
-fn path(directory: &Path, offset: Offset) -> PathBuf {
+pub(super) fn path(directory: &Path, offset: Offset) -> PathBuf {
     directory.join(format!("{:020}.producers", offset.0))
 }
 

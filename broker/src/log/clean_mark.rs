@@ -71,6 +71,15 @@ impl CleanMark {
         Ok(mark)
     }
 
+    /// Whether there is one, and it can be believed; it stays where it is.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub(super) async fn peek(files: &dyn Files) -> Result<bool, SmallFileError> {
+        let stored = small_file::read::<Stored>(files, Path::new(NAME), FORMAT_VERSION).await?;
+        Ok(stored.is_some())
+    }
+
     /// Writes the mark, if all logs are closed, well and flushed to their ends; otherwise there is none. Nothing may be
     /// written any more when this is called.
     ///

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::ToolError;
 use super::args::{CheckArgs, OutputFormat};
 use crate::{
-    log::tools::{Finding, Severity, examine, marks},
+    log::tools::{Finding, Severity, beside_the_topics, examine, marks},
     storage::Files,
     topics::survey::Survey,
 };
@@ -66,6 +66,9 @@ pub(super) async fn run(
     let wrong = |file, why| Finding { severity: Severity::Wrong, file, position: None, offset: None, why };
     for (file, why) in survey.broken {
         report.add(None, wrong(file, why));
+    }
+    for finding in beside_the_topics(files).await {
+        report.add(None, finding);
     }
     let marks = marks(files).await;
     for subject in &survey.partitions {

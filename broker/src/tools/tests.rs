@@ -413,3 +413,46 @@ async fn a_dump_shows_batches_and_records_and_where_it_was_told_to_begin() {
     assert_eq!(report["sound"], false);
     assert_eq!(report["findings"][0]["partition"], "events-0");
 }
+
+#[tokio::test]
+async fn a_flipped_bit_in_a_file_that_saves_reading_is_told_and_costs_nothing() {
+    for kind in [".producers", "flush-marks", "clean"] {
+        let (rig, _) = stopped().await;
+        let files = files(&rig);
+        let names = files.list(&directory()).await.unwrap();
+        let of_partition = names.iter().find(|entry| entry.name.ends_with(kind));
+        let path = of_partition.map_or_else(|| kind.into(), |entry| directory().join(&entry.name));
+        let name = path.display().to_string();
+        let whole = bytes_of(&files, &path).await;
+        for at in (0..whole.len()).step_by(7) {
+            let file = files.open(&path).await.unwrap();
+            file.write_at(at as u64, &[vec![whole[at] ^ 1 << (at % 8)].into()]).await.unwrap();
+            let (sound, text) = check(&files).await;
+            let line = text.lines().find(|line| line.contains(&name));
+            let line = line.unwrap_or_else(|| panic!("{name} {at}: {text}"));
+            // One entry of many may be what a crash has cut off.
+            let is_entry = kind == "flush-marks" && at >= 12;
+            assert_eq!((sound, line.starts_with("note: ")), (is_entry, is_entry), "{name} {at}: {text}");
+            file.write_at(at as u64, &[whole[at..=at].to_vec().into()]).await.unwrap();
+        }
+        let file = files.open(&path).await.unwrap();
+        file.write_at(20, &[vec![whole[20] ^ 1].into()]).await.unwrap();
+        assert_served(&rig, numbered(0..RECORDS), RECORDS, &name).await;
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_of_another_history_is_told() {
+    let (rig, bases) = stopped().await;
+    let files = files(&rig);
+    let names = files.list(&directory()).await.unwrap();
+    let newest =
+        names.iter().map(|entry| &entry.name).filter(|name| name.ends_with(".producers")).max().unwrap();
+    // As if a backup had brought the last segment back as it was earlier.
+    let last = segment(*bases.last().unwrap());
+    let size = bytes_of(&files, &last).await.len() as u64;
+    files.open(&last).await.unwrap().truncate(size / 2).await.unwrap();
+    let (sound, text) = check(&files).await;
+    let told = format!("{}: says what the log does not", directory().join(newest).display());
+    assert!(!sound && text.contains(&told), "{text}");
+}

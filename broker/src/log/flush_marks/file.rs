@@ -13,9 +13,15 @@ use crate::storage::{
     replace_file, write_all_at,
 };
 
-const NAME: &str = "flush-marks";
+pub(in crate::log) const NAME: &str = "flush-marks";
 /// A file larger than this is not ours: it would hold more than 800,000 entries.
 const SIZE_MAX: u64 = 64 << 20;
+
+/// How much of a file of flush marks fails its check.
+pub(in crate::log) enum Disbelieved {
+    All,
+    Entries(u64),
+}
 
 impl FlushMarks {
     /// Reads the marks of a data directory. What of them cannot be believed is passed over, with a word about it: recovery
@@ -43,6 +49,19 @@ impl FlushMarks {
 }
 
 impl FlushMarks {
+    /// What of the file cannot be believed: all of it, or so many of its entries.
+    ///
+    /// # Errors
+    /// It would not be read.
+    pub(in crate::log) async fn disbelieved(files: &dyn Files) -> io::Result<Option<Disbelieved>> {
+        let Some(bytes) = read(files).await? else { return Ok(None) };
+        Ok(match Self::decode(&bytes) {
+            None => Some(Disbelieved::All),
+            Some((_, 0)) => None,
+            Some((_, bad)) => Some(Disbelieved::Entries(bad)),
+        })
+    }
+
     /// What is known of one partition is no longer so: after a repair, while no broker runs.
     ///
     /// # Errors

@@ -8,10 +8,12 @@ use gapless_common::{
     types::{LeaderEpoch, Offset},
 };
 
+use super::hints::Checkpoints;
 use super::resync::next_good;
 use super::{Subject, named};
 use crate::log::INDEX_INTERVAL_BYTES_DEFAULT;
 use crate::log::batch_reader::BatchReader;
+use crate::log::checkpoint;
 use crate::log::contents::{Contents, index_name, read_index, read_times, time_index_name};
 use crate::log::flush_marks::FlushMarks;
 use crate::log::losses::Losses;
@@ -119,7 +121,7 @@ pub struct Examined {
 }
 
 impl Examined {
-    fn say(&mut self, severity: Severity, file: PathBuf, why: impl Into<String>) {
+    pub(super) fn say(&mut self, severity: Severity, file: PathBuf, why: impl Into<String>) {
         self.findings.push(Finding { severity, file, position: None, offset: None, why: why.into() });
     }
 
@@ -167,7 +169,12 @@ pub async fn examine(
         examined.findings.push(Finding { severity, file, position: None, offset: Some(at), why });
     }
     let mut bases = Vec::new();
+    let mut checkpoints = Checkpoints::default();
     for entry in files.list(directory).await? {
+        if let Some(at) = checkpoint::parse_name(&entry.name) {
+            checkpoints.read(files, subject, at, &mut examined).await;
+            continue;
+        }
         match Segment::parse_name(&entry.name) {
             Some(base) if !entry.is_dir => bases.push(base),
             _ if is_ours(&entry.name) => {}
@@ -193,8 +200,16 @@ pub async fn examine(
             continue;
         }
         join(&mut examined, subject, &mut expected, base, at == 0);
-        segment(files, subject, &mut examined, mark.as_ref(), &mut expected, base, next_base, sink).await?;
+        let mut place = Place {
+            mark: mark.as_ref(),
+            expected: &mut expected,
+            checkpoints: &mut checkpoints,
+            base,
+            next_base,
+        };
+        segment(files, subject, &mut examined, &mut place, sink).await?;
     }
+    checkpoints.tell(directory, &mut examined);
     let end = expected.offset;
     let behind_losses = examined.losses.entries().iter().map(|loss| loss.to).max().unwrap_or(Offset(0));
     let believed = mark.map_or(Offset(0), |mark| mark.next_offset).max(examined.log_start).max(behind_losses);
@@ -212,7 +227,7 @@ pub async fn examine(
 
 /// Whether a name is one that the log gives its files.
 fn is_ours(name: &str) -> bool {
-    let known = [".index", ".timeindex", ".producers"];
+    let known = [".index", ".timeindex"];
     name == "state.json" || name.ends_with(".tmp") || known.iter().any(|suffix| name.ends_with(suffix))
 }
 
@@ -239,17 +254,25 @@ fn join(examined: &mut Examined, subject: &Subject, expected: &mut Expected, bas
     expected.offset = base;
 }
 
-#[expect(clippy::too_many_arguments, reason = "one place calls it")]
+/// Where a segment stands.
+struct Place<'a> {
+    /// How far its partition is known to be on disk.
+    mark: Option<&'a Summary>,
+    expected: &'a mut Expected,
+    checkpoints: &'a mut Checkpoints,
+    base: Offset,
+    next_base: Option<Offset>,
+}
+
 async fn segment(
     files: &dyn Files,
     subject: &Subject,
     examined: &mut Examined,
-    mark: Option<&Summary>,
-    expected: &mut Expected,
-    base: Offset,
-    next_base: Option<Offset>,
+    place: &mut Place<'_>,
     sink: &mut dyn BatchSink,
 ) -> io::Result<()> {
+    let Place { mark, expected, checkpoints, base, next_base } = place;
+    let (mark, base, next_base) = (*mark, *base, *next_base);
     let directory = &subject.site.directory;
     let path = named(directory, base);
     let file = files.open(&path).await?;
@@ -257,9 +280,10 @@ async fn segment(
     let mut stored = Stored::read(files, subject, examined, base).await;
     let mut contents = Contents::empty(base);
     stored.compare(&contents);
+    checkpoints.compare(&contents.summary);
     let mut position = 0;
     loop {
-        let mut reader = BatchReader::new(file.clone(), position, size, *expected);
+        let mut reader = BatchReader::new(file.clone(), position, size, **expected);
         let bad = loop {
             match next(&mut reader, examined.state.as_ref()).await {
                 Ok(Some(found)) => {
@@ -269,12 +293,13 @@ async fn segment(
                     examined.bytes += found.header.total_size() as u64;
                     contents.add(&found.header, INDEX_INTERVAL_BYTES_DEFAULT);
                     stored.compare(&contents);
+                    checkpoints.compare(&contents.summary);
                 }
                 Ok(None) => break None,
                 Err(bad) => break Some(bad),
             }
         };
-        *expected = *reader.expected();
+        **expected = *reader.expected();
         let Some(bad) = bad else { break };
         let bound = next_base.unwrap_or(Offset(i64::MAX));
         let good = next_good(&file, bad.position, size, expected, bound).await;
@@ -294,6 +319,7 @@ async fn segment(
             None => break,
         }
         stored.give_up();
+        checkpoints.give_up(base);
     }
     if let Some(why) = stored.verdict(next_base.is_some()) {
         examined.say(why.0, directory.join(index_name(base)), why.1);

@@ -2,6 +2,7 @@
 //! (`repair`). Through the files seam, like all else, so that disks that fail and crashes half way can be tried.
 
 mod examine;
+mod hints;
 mod repair;
 mod resync;
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use gapless_common::types::{LeaderEpoch, Offset};
 
 pub use self::examine::{BadPlace, BatchSink, Examined, Finding, GoodBatch, Seen, Severity, examine};
+pub use self::hints::beside_the_topics;
 pub use self::repair::{Plan, RepairError, Saved, Way, carry_out, plan};
 use super::Site;
 use super::flush_marks::FlushMarks;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, sync::atomic::Ordering, time::Duration};
 
+use gapless_broker::log::Durability;
 use gapless_common::{channel::Channel, error_code::ErrorCode, seam::Seams};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
@@ -89,7 +90,8 @@ impl World {
         }
         match self.random.below(3) {
             0 => self.server.kill(),
-            1 if !self.plan.may_lose() && !self.plan.damages() => self.lose_power(),
+            // What was acknowledged must be on disk, and by no start that came in between.
+            1 if self.plan.durability == Durability::Fsync && !self.plan.damages() => self.lose_power(),
             _ => {}
         }
         self.wait_for_broker().await
