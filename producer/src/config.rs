@@ -258,6 +258,7 @@ impl Config {
         self.validate_promise()?;
         self.validate_sizes()?;
         self.validate_durations()?;
+        validate_codec(self.compression, Compression::is_built)?;
         if let Some(level) = self.compression_level
             && self.compression == Compression::None
         {
@@ -342,6 +343,20 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// The codec comes with a feature, which whoever built this may have left out.
+fn validate_codec(codec: Compression, is_built: impl Fn(Compression) -> bool) -> Result<(), ConfigError> {
+    if is_built(codec) {
+        return Ok(());
+    }
+    let built: Vec<&str> =
+        Compression::ALL.into_iter().filter(|codec| is_built(*codec)).map(Compression::name).collect();
+    let remedy = format!(
+        "this program was built without it: enable the feature {codec} of gapless-producer, or take {}",
+        built.join(", ")
+    );
+    Err(wrong("compression", codec, &remedy))
 }
 
 /// `HOST:PORT` with a port that can be connected to.
@@ -438,6 +453,21 @@ mod tests {
             let error = config.validate().unwrap_err();
             assert_eq!(error.setting, setting, "{error}");
             assert!(error.remedy.contains(remedy), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_codec_that_is_not_built_is_refused_by_name() {
+        let built = |codec| codec != Compression::Zstd && codec != Compression::Gzip;
+        assert_eq!(validate_codec(Compression::Lz4, built), Ok(()));
+        assert_eq!(
+            validate_codec(Compression::Zstd, built).unwrap_err().to_string(),
+            "compression zstd: this program was built without it: enable the feature zstd of gapless-producer, or take \
+             none, snappy, lz4"
+        );
+        for compression in Compression::ALL {
+            let config = Config { compression, ..Config::default() };
+            assert_eq!(config.validate().is_ok(), compression.is_built(), "{compression}");
         }
     }
 

@@ -114,6 +114,11 @@ pub enum BatchError {
         /// What the codec says.
         detail: String,
     },
+    /// A codec that this program was built without.
+    #[error(
+        "record batch is compressed with {0}, which this program was built without (feature {0} of its crate)"
+    )]
+    NotBuilt(Compression),
     /// Decompression reached its bound.
     #[error(
         "record batch expands to more than {decompressed_max} bytes ({codec}), the most that is decompressed; \
@@ -173,7 +178,7 @@ impl BatchError {
         match self {
             Self::Truncated { .. } | Self::Length(_) | Self::Crc { .. } => ErrorCode::CORRUPT_MESSAGE,
             Self::Expands { .. } => ErrorCode::MESSAGE_TOO_LARGE,
-            Self::Codec(_) => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+            Self::Codec(_) | Self::NotBuilt(_) => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
             Self::Transactional => ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
             Self::TimestampType => ErrorCode::INVALID_TIMESTAMP,
             Self::Empty

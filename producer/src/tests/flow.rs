@@ -155,7 +155,7 @@ async fn weaker_acks_work() {
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_too_large_is_split_until_it_fits() {
-    for compression in [Compression::None, Compression::Lz4] {
+    for compression in [Compression::None, Compression::Lz4].into_iter().filter(|codec| codec.is_built()) {
         let fake = Fake::new(1);
         fake.cluster().records_max = Some(3);
         let producer = builder(&fake).compression(compression, None).build().await.unwrap();
@@ -170,8 +170,8 @@ async fn a_batch_too_large_is_split_until_it_fits() {
 #[tokio::test(start_paused = true)]
 async fn memory_is_given_back_to_the_last_byte() {
     let fake = Fake::new(3);
-    let producer =
-        builder(&fake).compression(Compression::Zstd, None).batch_size(4096).build().await.unwrap();
+    let codec = if Compression::Zstd.is_built() { Compression::Zstd } else { Compression::None };
+    let producer = builder(&fake).compression(codec, None).batch_size(4096).build().await.unwrap();
     fake.plan([Plan::Cut, Plan::Serve, Plan::Refuse(ErrorCode::MESSAGE_TOO_LARGE), Plan::AppendAndCut]);
     let _ = all_told(send(&producer, 3000).await).await;
     producer.flush(SECOND).await.unwrap();

@@ -10,7 +10,7 @@ use super::invalid;
 /// How a frame begins. Other magics (the legacy format, skippable frames) are no clients'.
 pub(super) const MAGIC: [u8; 4] = 0x184d_2204_u32.to_le_bytes();
 
-pub(super) fn compress(records: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+pub(super) fn compress(records: &[u8], _level: Option<i32>, out: &mut Vec<u8>) -> io::Result<()> {
     let info = FrameInfo::new().block_size(BlockSize::Max64KB).block_mode(BlockMode::Independent);
     let mut encoder = FrameEncoder::with_frame_info(info, out);
     encoder.write_all(records)?;

@@ -1,9 +1,14 @@
-//! The four codecs of a batch's records, compressing whole and decompressing piece by piece under a bound in bytes.
+//! The four codecs of a batch's records, compressing whole and decompressing piece by piece under a bound in bytes. Each is built by the
+//! feature of its name; of one that is not, everything can be said, but nothing read or written.
 
+#[cfg(feature = "gzip")]
 mod gzip;
+#[cfg(feature = "lz4")]
 mod lz4;
+#[cfg(feature = "snappy")]
 mod snappy;
 mod stream;
+#[cfg(feature = "zstd")]
 mod zstd;
 
 use std::fmt;
@@ -12,6 +17,14 @@ use std::ops::RangeInclusive;
 
 use super::{BatchError, HEADER_SIZE};
 pub(super) use stream::StreamSource;
+
+/// Kafka's range (`compression.gzip.level`).
+const GZIP_LEVELS: RangeInclusive<i32> = 1..=9;
+/// Kafka's range above zero (`compression.zstd.level`).
+const ZSTD_LEVELS: RangeInclusive<i32> = 1..=22;
+
+/// Appends the compressed records to the last argument.
+type Compress = fn(&[u8], Option<i32>, &mut Vec<u8>) -> io::Result<()>;
 
 /// How the records of a batch are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -76,13 +89,40 @@ impl Compression {
         Self::ALL.into_iter().find(|codec| codec.name() == name)
     }
 
+    /// Whether it can be used: each codec comes with the feature of its name.
+    #[must_use]
+    pub const fn is_built(self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Gzip => cfg!(feature = "gzip"),
+            Self::Snappy => cfg!(feature = "snappy"),
+            Self::Lz4 => cfg!(feature = "lz4"),
+            Self::Zstd => cfg!(feature = "zstd"),
+        }
+    }
+
+    /// `None`: there is nothing to do, or the codec is not built.
+    fn compressor(self) -> Option<Compress> {
+        match self {
+            #[cfg(feature = "gzip")]
+            Self::Gzip => Some(gzip::compress),
+            #[cfg(feature = "snappy")]
+            Self::Snappy => Some(snappy::compress),
+            #[cfg(feature = "lz4")]
+            Self::Lz4 => Some(lz4::compress),
+            #[cfg(feature = "zstd")]
+            Self::Zstd => Some(zstd::compress),
+            _ => None,
+        }
+    }
+
     /// The levels the codec knows; `None` if it has none. Levels outside are taken for the nearest inside.
     #[must_use]
     pub const fn levels(self) -> Option<RangeInclusive<i32>> {
         match self {
             Self::None | Self::Snappy | Self::Lz4 => None,
-            Self::Gzip => Some(gzip::LEVELS),
-            Self::Zstd => Some(zstd::LEVELS),
+            Self::Gzip => Some(GZIP_LEVELS),
+            Self::Zstd => Some(ZSTD_LEVELS),
         }
     }
 }
@@ -94,18 +134,12 @@ impl fmt::Display for Compression {
 }
 
 /// Compresses a batch: the room of a header, then the compressed records. `None` without compression, or if the result would not be
-/// smaller.
+/// smaller, or if the codec is not built.
 pub(super) fn compress_batch(batch: &[u8], codec: Compression, level: Option<i32>) -> Option<Vec<u8>> {
     let records = batch.get(HEADER_SIZE..)?;
+    let compress = codec.compressor()?;
     let mut compressed = vec![0; HEADER_SIZE];
-    let outcome = match codec {
-        Compression::None => return None,
-        Compression::Gzip => gzip::compress(records, level, &mut compressed),
-        Compression::Snappy => snappy::compress(records, &mut compressed),
-        Compression::Lz4 => lz4::compress(records, &mut compressed),
-        Compression::Zstd => zstd::compress(records, level, &mut compressed),
-    };
-    if let Err(error) = outcome {
+    if let Err(error) = compress(records, level, &mut compressed) {
         // Writing to memory does not fail; should a codec give up all the same, the records still go out as they are.
         tracing::warn!(%codec, %error, "could not compress a batch; sending it uncompressed");
         return None;
@@ -127,10 +161,16 @@ pub(super) fn with_reader<T>(
 ) -> Result<T, BatchError> {
     match codec {
         Compression::None => read(&mut { compressed }),
+        #[cfg(feature = "gzip")]
         Compression::Gzip => read(&mut gzip::reader(compressed)),
+        #[cfg(feature = "snappy")]
         Compression::Snappy => read(&mut snappy::Reader::new(compressed)),
+        #[cfg(feature = "lz4")]
         Compression::Lz4 => read(&mut lz4::Reader::new(compressed)),
+        #[cfg(feature = "zstd")]
         Compression::Zstd => zstd::with_reader(compressed, |reader| read(reader)),
+        #[cfg(not(all(feature = "gzip", feature = "snappy", feature = "lz4", feature = "zstd")))]
+        not_built => Err(BatchError::NotBuilt(not_built)),
     }
 }
 
@@ -157,6 +197,7 @@ fn failed(codec: Compression, error: &io::Error) -> BatchError {
 }
 
 /// Bytes that a codec cannot have written.
+#[cfg(any(feature = "snappy", feature = "lz4"))]
 fn invalid(detail: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, detail)
 }

@@ -18,7 +18,7 @@ const BLOCK_SIZE: usize = 32 * 1024;
 /// true before memory is set aside for it.
 const EXPANSION_MAX: usize = 22;
 
-pub(super) fn compress(records: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+pub(super) fn compress(records: &[u8], _level: Option<i32>, out: &mut Vec<u8>) -> io::Result<()> {
     out.extend_from_slice(XERIAL_MAGIC);
     out.extend_from_slice(&XERIAL_VERSIONS);
     let mut encoder = snap::raw::Encoder::new();

@@ -3,16 +3,14 @@
 
 use std::cell::Cell;
 use std::io::{self, Cursor, Read};
-use std::ops::RangeInclusive;
 
 use zstd::stream::read::Decoder;
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, DParameter, compress_bound, get_error_name};
 
 use super::super::BatchError;
-use super::{Compression, failed};
+use super::{Compression, ZSTD_LEVELS as LEVELS, failed};
 
-/// Kafka's range above zero (`compression.zstd.level`); 3 is its default and zstd's.
-pub(super) const LEVELS: RangeInclusive<i32> = 1..=22;
+/// Kafka's default, and zstd's.
 const LEVEL_DEFAULT: i32 = 3;
 
 /// The largest window (2^27 bytes) that is decompressed: what level 22 asks for, and the most that zstd itself and Kafka take.
