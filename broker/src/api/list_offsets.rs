@@ -79,9 +79,10 @@ async fn find(
         });
         ErrorCode::KAFKA_STORAGE_ERROR
     };
+    let (log_start, high_watermark) = log.bounds().map_err(storage)?;
     let found = match asked.timestamp {
-        LATEST => Some((log.high_watermark(), -1)),
-        EARLIEST | EARLIEST_LOCAL => Some((log.log_start_offset(), -1)),
+        LATEST => Some((high_watermark, -1)),
+        EARLIEST | EARLIEST_LOCAL => Some((log_start, -1)),
         LATEST_TIERED => None,
         MAX_TIMESTAMP => log.offset_of_max_timestamp().await.map_err(storage)?,
         timestamp => log.offset_for_timestamp(timestamp).await.map_err(storage)?,

@@ -19,7 +19,7 @@ use super::segment::{Segment, segment_path};
 use super::sequencer::{Append, BatchFacts, Decision, Sequencer};
 use super::verified::Verified;
 use super::{PartitionLog, Refusal, StorageError};
-use crate::storage::{File, WriteError, create_over, write_all_at};
+use crate::storage::{File, WriteError, create_over, is_out_of_descriptors, write_all_at};
 
 /// What the broker and the topic demand of a batch.
 pub struct AppendPolicy<'a> {
@@ -202,6 +202,11 @@ impl PartitionLog {
             .await
             .map_err(|error| StorageError::step(format!("creating {}", path.display()), error))?;
         if let Err(error) = files.sync_dir(&self.site.directory).await {
+            if is_out_of_descriptors(&error) {
+                // It was not even tried: the directory could not be opened.
+                let step = format!("syncing {}", self.site.directory.display());
+                return Err(StorageError::step(step, error));
+            }
             self.go_offline(format!("syncing {} failed: {error}", self.site.directory.display()));
             return self.check_writable();
         }

@@ -43,7 +43,7 @@ impl PartitionLog {
         }
         // A log that ended before its start, after a power loss, would be taken for a loss.
         self.wait_flushed(before).await?;
-        self.raise_start(before).await?;
+        self.save_log_start(before).await?;
         Ok(self.log_start_offset())
     }
 
@@ -51,16 +51,22 @@ impl PartitionLog {
     /// enough. A partition in which something is wrong is left as it is.
     ///
     /// # Errors
-    /// When a step fails; the next check goes on from there.
+    /// When a step fails; the next check goes on from there. While another check is under way nothing is done.
     pub async fn retain(
         self: &Arc<Self>,
         limits: &RetentionLimits,
         now_ms: i64,
     ) -> Result<Reclaimed, StorageError> {
         if self.state() != State::Online || self.check_writable().is_err() {
+            self.save_quarantine().await;
             return Ok(Reclaimed::default());
         }
-        self.seal_if_due(limits, now_ms).await?;
+        let Ok(_one_at_a_time) = self.retaining.try_lock() else { return Ok(Reclaimed::default()) };
+        let sealed = match self.seal_if_due(limits, now_ms).await {
+            // What is sealed already can be deleted, and that gives room.
+            Err(full @ StorageError::Full { .. }) => Err(full),
+            other => Ok(other?),
+        };
         let (segments, start) = self.with_shared(|shared| {
             let held: Vec<Held> = shared.segments.iter().map(|segment| segment.held()).collect();
             let count = expired(&held, shared.log_start, shared.high_watermark, limits, now_ms);
@@ -69,7 +75,9 @@ impl PartitionLog {
             let start = shared.segments.get(kept).map(|segment| segment.base_offset);
             (shared.segments.get(..kept).unwrap_or_default().to_vec(), start)
         });
-        let Some(start) = start.filter(|_| !segments.is_empty()) else { return Ok(Reclaimed::default()) };
+        let Some(start) = start.filter(|_| !segments.is_empty()) else {
+            return sealed.map(|()| Reclaimed::default());
+        };
         if !self.note_from(start).await {
             tracing::warn!(
                 "partition {}: nothing is deleted before a checkpoint is written: without one the producers of what is \
@@ -78,7 +86,7 @@ impl PartitionLog {
             );
             return Ok(Reclaimed::default());
         }
-        self.raise_start(start).await?;
+        self.save_log_start(start).await?;
         let mut reclaimed = Reclaimed::default();
         for segment in segments {
             let size = segment.size();
@@ -138,13 +146,6 @@ impl PartitionLog {
             self.cut_off(appender).await?;
         }
         self.roll(appender).await
-    }
-
-    /// The log starts at `start`, or behind it, and the state file says so before anybody sees it.
-    async fn raise_start(&self, start: Offset) -> Result<(), StorageError> {
-        self.save_log_start(start)
-            .await
-            .map_err(|error| StorageError::step("saving the start of the log", io::Error::other(error)))
     }
 
     /// Its indexes first: what is left of a segment after a crash is one without them, which has its own again after the

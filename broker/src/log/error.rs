@@ -127,8 +127,8 @@ impl ReadError {
     }
 }
 
-/// Why a partition's directory can be neither opened nor created. What is wrong inside it never stops the broker: such
-/// a log opens offline or quarantined.
+/// Why a partition's directory can be neither opened nor created. What is wrong inside it, or with the disk below it, never
+/// stops the broker: such a log opens offline or quarantined.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {step} {path}: {source}")]
 pub struct OpenError {

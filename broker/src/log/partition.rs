@@ -60,6 +60,8 @@ pub struct PartitionLog {
     pub(super) notes_idle: Notify,
     /// The state file is written by one at a time.
     pub(super) state_writes: tokio::sync::Mutex<()>,
+    /// Old segments are deleted by one at a time.
+    pub(super) retaining: tokio::sync::Mutex<()>,
     /// The high watermark, the flushed end or the state has changed.
     progress: Notify,
     watchers: Mutex<Watchers>,
@@ -183,6 +185,7 @@ impl PartitionLog {
             notes: Mutex::new(start.notes),
             notes_idle: Notify::new(),
             state_writes: tokio::sync::Mutex::new(()),
+            retaining: tokio::sync::Mutex::new(()),
             progress: Notify::new(),
             watchers: Mutex::new(Watchers::default()),
             opened: Instant::now(),
@@ -197,6 +200,20 @@ impl PartitionLog {
     /// The first offset there is.
     pub fn log_start_offset(&self) -> Offset {
         self.shared().log_start
+    }
+
+    /// Where the log starts, and its high watermark.
+    ///
+    /// # Errors
+    /// Nothing is left of the log, so neither is known.
+    pub fn bounds(&self) -> Result<(Offset, Offset), StorageError> {
+        let shared = self.shared();
+        match &shared.quarantined {
+            Some(Quarantine { at, why, .. }) if shared.segments.is_empty() => {
+                Err(StorageError::Quarantined { at: *at, why: why.clone() })
+            }
+            _ => Ok((shared.log_start, shared.high_watermark)),
+        }
     }
 
     /// The offset of the next record.
@@ -388,11 +405,18 @@ impl PartitionLog {
 
     /// What is wrong with the log, if anything is.
     pub(super) fn check_sound(&self) -> Result<(), StorageError> {
-        let shared = self.shared();
-        match (&shared.quarantined, &shared.offline) {
-            (Some(found), _) => Err(StorageError::Quarantined { at: found.at, why: found.why.clone() }),
-            (None, Some(why)) => Err(StorageError::Offline { why: why.clone() }),
-            (None, None) => Ok(()),
+        self.check_unquarantined()?;
+        match &self.shared().offline {
+            Some(why) => Err(StorageError::Offline { why: why.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// That nothing of the log is refused for what was found in it.
+    pub(super) fn check_unquarantined(&self) -> Result<(), StorageError> {
+        match &self.shared().quarantined {
+            Some(found) => Err(StorageError::Quarantined { at: found.at, why: found.why.clone() }),
+            None => Ok(()),
         }
     }
 

@@ -23,14 +23,6 @@ pub(super) struct Quarantine {
     pub saved: bool,
 }
 
-/// What a write does on a full disk.
-#[derive(Clone, Copy)]
-enum Full {
-    Fails,
-    /// It is needed for freeing that disk: [`crate::storage::spare`].
-    TakesSpare,
-}
-
 impl PartitionLog {
     /// A read did not find the batch that belongs there. What will pass (no descriptor, no memory) is told to who reads;
     /// anything else quarantines the partition.
@@ -83,7 +75,8 @@ impl PartitionLog {
         found
     }
 
-    /// Writes the state file if it does not tell of the quarantine yet. A failure is logged; the clean stop tries again.
+    /// Writes the state file if it does not tell of the quarantine yet, on a full disk with the room that is kept. A failure is
+    /// logged; the next check of retention tries again, and the clean stop.
     pub(super) async fn save_quarantine(&self) {
         let one_at_a_time = self.state_writes.lock().await;
         let is_saved = |shared: &mut Shared| {
@@ -92,7 +85,7 @@ impl PartitionLog {
         if self.with_shared(is_saved) {
             return;
         }
-        if let Err(error) = self.write_state(&one_at_a_time, self.log_start_offset(), Full::Fails).await {
+        if let Err(error) = self.write_state(&one_at_a_time, self.log_start_offset()).await {
             tracing::error!(
                 "partition {}: {error}; a restart will not know of the quarantine until what is corrupt is read again",
                 self.site
@@ -101,23 +94,26 @@ impl PartitionLog {
     }
 
     /// The log starts at `start`, unless it starts behind it already: durably, and only then for those who read.
-    pub(super) async fn save_log_start(&self, start: Offset) -> Result<(), SmallFileError> {
+    pub(super) async fn save_log_start(&self, start: Offset) -> Result<(), StorageError> {
         let one_at_a_time = self.state_writes.lock().await;
-        let is_retired = self.with_shared(|shared| shared.gone == Some(Gone::Retired));
-        if is_retired || start <= self.log_start_offset() {
+        if self.with_shared(|shared| shared.gone == Some(Gone::Retired)) {
+            return Err(StorageError::Retired);
+        }
+        if start <= self.log_start_offset() {
             return Ok(());
         }
-        self.write_state(&one_at_a_time, start, Full::TakesSpare).await?;
+        let saved = self.write_state(&one_at_a_time, start).await;
+        saved.map_err(|error| StorageError::step("saving the start of the log", io::Error::other(error)))?;
         self.with_shared(|shared| shared.log_start = start);
         Ok(())
     }
 
-    /// Writes the state file as things stand, but for the log's start, durably.
+    /// Writes the state file as things stand, but for the log's start, durably, and even on a full disk: that may be what
+    /// frees it ([`crate::storage::spare`]).
     async fn write_state(
         &self,
         _one_at_a_time: &MutexGuard<'_, ()>,
         log_start: Offset,
-        full: Full,
     ) -> Result<(), SmallFileError> {
         let (state, quarantined_at) = self.with_shared(|shared| {
             let quarantined = shared.quarantined.as_ref().map(|found| (found.at, found.why.clone()));
@@ -126,10 +122,7 @@ impl PartitionLog {
             (state, quarantined.map(|(at, _)| at))
         });
         let (environment, directory) = (&self.environment, &self.site.directory);
-        match full {
-            Full::Fails => state.write(&*environment.files, directory).await?,
-            Full::TakesSpare => state.write_on_full_disk(&environment.spare, directory).await?,
-        }
+        state.write_on_full_disk(&environment.spare, directory).await?;
         self.with_shared(|shared| {
             if let Some(found) = &mut shared.quarantined {
                 // It may have moved in the meantime.

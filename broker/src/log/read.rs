@@ -137,7 +137,16 @@ impl PartitionLog {
             return Err(ReadError::Storage(self.bad_batch(segment, &bad)));
         };
         let fits = |end: u64| end - first.position <= max_bytes as u64;
-        if first.header.next_offset() > limit || !(at_least_one || fits(first.end())) {
+        if first.header.next_offset() > limit {
+            // Not below the watermark yet; or what is corrupt begins inside of it.
+            let is_high = self.high_watermark() < first.header.next_offset();
+            return if is_high {
+                Ok(None)
+            } else {
+                self.check_unquarantined().map(|()| None).map_err(ReadError::Storage)
+            };
+        }
+        if !(at_least_one || fits(first.end())) {
             return Ok(None);
         }
         let verified = segment.verified.reach(first.position);

@@ -42,7 +42,12 @@ impl PartitionLog {
         let Some(target) = self.scrub_target(from) else { return Scrubbed::DONE };
         let mut bytes = 0;
         match self.scrub_segment(&target, bytes_max, &mut bytes).await {
-            Ok(reached) if reached < target.limit && target.next_base.is_none_or(|base| reached < base) => {
+            // Without a byte the next batch is half written, or goes beyond the limit: this is all for now.
+            Ok(reached)
+                if bytes > 0
+                    && reached < target.limit
+                    && target.next_base.is_none_or(|base| reached < base) =>
+            {
                 Scrubbed { bytes, next: Some(reached), corrupt: false }
             }
             Ok(_) => Scrubbed { bytes, next: target.next_base, corrupt: false },

@@ -345,7 +345,11 @@ impl Segment {
 
     /// The file, for a walk from a position where the batch of an offset is looked for.
     async fn file_at(&self, offset: Offset, position: u64) -> Result<Arc<dyn File>, BadBatch> {
-        self.file().await.map_err(|error| BadBatch::unreadable(offset, position, error))
+        // All of it is gone with the file, from whichever offset was asked for.
+        let from = |error: &io::Error| {
+            if error.kind() == io::ErrorKind::NotFound { self.base_offset } else { offset }
+        };
+        self.file().await.map_err(|error| BadBatch::unreadable(from(&error), position, error))
     }
 
     fn body(&self) -> MutexGuard<'_, Body> {

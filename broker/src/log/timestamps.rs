@@ -28,13 +28,14 @@ impl PartitionLog {
         timestamp_ms: i64,
     ) -> Result<Option<Stamped>, StorageError> {
         let view = self.view();
-        for segment in view.segments.iter().filter(|segment| segment.max_timestamp() >= timestamp_ms) {
+        for segment in in_the_log(&view).filter(|segment| segment.max_timestamp() >= timestamp_ms) {
             let record = self.first_since(segment, &view, timestamp_ms).await?;
             if record.is_some() {
                 return Ok(record);
             }
         }
-        Ok(None)
+        // There may be one in what cannot be read.
+        self.check_unquarantined().map(|()| None)
     }
 
     /// The record with the largest timestamp, the first of several, and its timestamp.
@@ -42,9 +43,11 @@ impl PartitionLog {
     /// # Errors
     /// When a batch on the way cannot be read.
     pub async fn offset_of_max_timestamp(self: &Arc<Self>) -> Result<Option<Stamped>, StorageError> {
+        // The latest may lie in what cannot be read.
+        self.check_unquarantined()?;
         let view = self.view();
         let mut best: Option<Stamped> = None;
-        for segment in &view.segments {
+        for segment in in_the_log(&view) {
             let is_later = |timestamp: i64| best.is_none_or(|(_, latest)| timestamp > latest);
             if is_later(segment.max_timestamp())
                 && let Some(latest) = self.latest(segment, &view).await?
@@ -200,6 +203,15 @@ impl PartitionLog {
         }
         records::iterate(bytes, DECOMPRESSED_MAX).map_err(|error| unreadable(found, error))
     }
+}
+
+/// The segments, but for those that a deletion has left behind: what is wrong with these nobody misses.
+fn in_the_log(view: &View) -> impl Iterator<Item = &Arc<Segment>> {
+    let is_left_behind = |segment: &Segment| {
+        let summary = segment.summary();
+        summary.next_offset <= view.log_start && summary.base_offset < view.log_start
+    };
+    view.segments.iter().filter(move |segment| !is_left_behind(segment))
 }
 
 /// The bytes are those that were written; so what cannot be read of them is no corruption.

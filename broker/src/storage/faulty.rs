@@ -183,6 +183,7 @@ impl Files for FaultyFiles {
 
     fn sync_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
+            self.faults.has_descriptor()?;
             self.faults.dir_syncs.fetch_add(1, Ordering::SeqCst);
             if self.faults.sync_dir_fails.load(Ordering::SeqCst) {
                 return Err(broken());

@@ -39,11 +39,18 @@ pub struct Spare(Arc<Inner>);
 struct Inner {
     files: Arc<dyn Files>,
     large_max: u64,
-    pieces: Mutex<Vec<Piece>>,
+    pieces: Mutex<Pieces>,
     /// One makes them at a time.
     filling: tokio::sync::Mutex<()>,
     /// It was said that they cannot be made.
     complained: AtomicBool,
+}
+
+#[derive(Default)]
+struct Pieces {
+    free: Vec<Piece>,
+    /// Numbers of those that are being written over, and whose names are not free before that is done.
+    taken: Vec<usize>,
 }
 
 /// A file that is there for its room.
@@ -51,6 +58,18 @@ struct Piece {
     number: usize,
     bytes: usize,
     file: Arc<dyn File>,
+}
+
+/// A piece that nobody else has, and whose name nobody else gives to a file, until this is dropped.
+struct Taken<'a> {
+    spare: &'a Spare,
+    piece: Piece,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.spare.pieces().taken.retain(|number| *number != self.piece.number);
+    }
 }
 
 fn path(number: usize) -> PathBuf {
@@ -73,7 +92,10 @@ impl Spare {
         }
         let missing: Vec<usize> = {
             let pieces = self.pieces();
-            (0..=SMALL).filter(|number| pieces.iter().all(|piece| piece.number != *number)).collect()
+            let is_there = |number: &usize| {
+                pieces.taken.contains(number) || pieces.free.iter().any(|piece| piece.number == *number)
+            };
+            (0..=SMALL).filter(|number| !is_there(number)).collect()
         };
         if missing.is_empty() {
             return;
@@ -112,7 +134,7 @@ impl Spare {
                 files.remove(&path).await?;
                 return Err(error);
             }
-            self.pieces().push(Piece { number: *number, bytes, file });
+            self.pieces().free.push(Piece { number: *number, bytes, file });
         }
         Ok(())
     }
@@ -127,26 +149,28 @@ impl Spare {
             Err(error) if is_full(&error) => error,
             done => return done,
         };
-        let Some(Piece { number, file, .. }) = self.take(content.len()) else { return Err(full) };
-        let bytes = content.len() as u64;
+        let Some(taken) = self.take(content.len()) else { return Err(full) };
+        let (bytes, file) = (content.len() as u64, taken.piece.file.clone());
         write_all_at(&*file, 0, &[content]).await.map_err(|error| error.source)?;
         file.truncate(bytes).await?;
         file.flush().await?;
-        files.rename(&self::path(number), path).await?;
+        files.rename(&self::path(taken.piece.number), path).await?;
         files.sync_dir(path.parent().unwrap_or(Path::new(""))).await?;
         tracing::info!("the disk is full: {} took the place of a file under {DIRECTORY}/", path.display());
         Ok(file)
     }
 
     /// The smallest one that holds so many bytes.
-    fn take(&self, bytes: usize) -> Option<Piece> {
+    fn take(&self, bytes: usize) -> Option<Taken<'_>> {
         let mut pieces = self.pieces();
-        let fits = pieces.iter().enumerate().filter(|(_, piece)| piece.bytes >= bytes);
+        let fits = pieces.free.iter().enumerate().filter(|(_, piece)| piece.bytes >= bytes);
         let (at, _) = fits.min_by_key(|(_, piece)| piece.bytes)?;
-        Some(pieces.swap_remove(at))
+        let piece = pieces.free.swap_remove(at);
+        pieces.taken.push(piece.number);
+        Some(Taken { spare: self, piece })
     }
 
-    fn pieces(&self) -> MutexGuard<'_, Vec<Piece>> {
+    fn pieces(&self) -> MutexGuard<'_, Pieces> {
         self.0.pieces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -217,6 +241,35 @@ mod tests {
             spare.fill().await;
             assert_eq!(names(&*files, DIRECTORY).await, all);
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_takes_the_place_of_another_is_not_made_anew_meanwhile() {
+        let Disk { directory: _directory, faults, files } = disk();
+        let spare = Spare::new(files.clone(), LARGE_BYTES_MAX);
+        spare.fill().await;
+        for round in ["first", "second"] {
+            faults.fill_up_to(0);
+            Faults::set(&faults.flush_held, true);
+            let mut replacing = Box::pin(spare.replace_file(Path::new("state"), Bytes::from(round)));
+            assert!(futures_util::poll!(&mut replacing).is_pending(), "it waits for its flush");
+            // Both while the disk is still full, and when there is room again.
+            for has_room in [false, true] {
+                if has_room {
+                    faults.make_room();
+                }
+                assert!(futures_util::poll!(Box::pin(spare.fill())).is_ready(), "there is nothing to make");
+            }
+            faults.release_flushes();
+            replacing.await.unwrap();
+            assert_eq!(content(&*files, "state").await, round);
+            spare.fill().await;
+            assert_eq!(content(&*files, "state").await, round, "no piece is the file that was made of one");
+            assert_eq!(names(&*files, DIRECTORY).await.len(), SMALL + 1);
+        }
+        faults.fill_up_to(0);
+        drop(spare.take(1));
+        assert!(spare.pieces().taken.is_empty());
     }
 
     #[tokio::test]

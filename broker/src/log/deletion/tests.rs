@@ -232,3 +232,33 @@ async fn a_partition_in_which_something_is_wrong_is_left_as_it_is() {
     assert!(log.delete_records(None).await.is_err());
     assert_eq!(names(&rig).await, before);
 }
+
+#[tokio::test]
+async fn a_full_disk_is_freed_though_the_active_segment_cannot_be_sealed() {
+    let (rig, log) = segmented(60).await;
+    log.notes_written().await;
+    rig.environment.spare.fill().await;
+    let active = *bases(&log).last().unwrap();
+    // A new name takes room on some file systems.
+    Faults::set(&rig.faults.create_fails, true);
+    let limits = RetentionLimits { bytes: Some(log.size_bytes() / 2), segment_ms: 1, ..KEEP_ALL };
+    assert!(log.retain(&limits, i64::MAX).await.unwrap().segments > 0);
+    assert_eq!(bases(&log).last(), Some(&active));
+    assert!(
+        matches!(log.retain(&limits, i64::MAX).await, Err(StorageError::Full { .. })),
+        "and that is told"
+    );
+    Faults::set(&rig.faults.create_fails, false);
+    log.retain(&limits, i64::MAX).await.unwrap();
+    assert!(*bases(&log).last().unwrap() > active);
+}
+
+#[tokio::test]
+async fn what_is_deleted_by_two_at_once_is_counted_once() {
+    let (_rig, log) = segmented(60).await;
+    let before = bases(&log).len() as u64;
+    log.delete_records(None).await.unwrap();
+    let (first, second) = tokio::join!(log.retain(&KEEP_ALL, 0), log.retain(&KEEP_ALL, 0));
+    assert_eq!(first.unwrap().segments + second.unwrap().segments, before);
+    assert_eq!((bases(&log), log.size_bytes()), (vec![Offset(180)], 0));
+}

@@ -5,7 +5,8 @@ use gapless_common::types::Offset;
 use super::*;
 use crate::log::retention::RetentionLimits;
 use crate::log::testing::{
-    PARTITION, Rig, append_durably, bytes_of, numbered, numbered_batches, read_all, records_of, segment,
+    PARTITION, Rig, append, append_durably, bytes_of, numbered, numbered_batches, read_all, records_of,
+    segment,
 };
 use crate::log::{Boot, Durability, PartitionLog, ReadError, State, StorageError};
 
@@ -109,4 +110,22 @@ async fn nothing_is_opened_by_the_name_of_a_deleted_topic() {
     while rig.environment.open_files.shed() > 0 {}
     // Another topic may be there by now.
     assert_eq!(sealed.file().await.map(drop).unwrap_err().kind(), io::ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_opened_for_its_sync_takes_nothing_offline() {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    rig.config.segment_bytes = 100;
+    let log = rig.create().await;
+    let sent = numbered_batches(0, 2, 2);
+    append_durably(&log, &sent[0]).await;
+    // The new segment's file takes the last descriptor, and there is nothing to close.
+    rig.faults.descriptors_max.store(rig.faults.open.load(Ordering::SeqCst) + 1, Ordering::SeqCst);
+    let refused = append(&log, &sent[1]).await.unwrap_err();
+    assert!(refused.why.contains("syncing") && refused.why.contains("os error 24"), "{refused}");
+    assert_eq!(log.state(), State::Online);
+    rig.faults.descriptors_max.store(0, Ordering::SeqCst);
+    append_durably(&log, &sent[1]).await;
+    let (log, _) = rig.reopen(Boot::Other).await;
+    assert_eq!((log.segment_count(), read_all(&log, 0).await), (2, numbered(0..4)));
 }

@@ -8,12 +8,14 @@ use gapless_common::{
 };
 
 use crate::log::recovery::verdict::Boot;
+use crate::log::retention::RetentionLimits;
+use crate::log::state_file::StateFile;
 use crate::log::testing::{
     PARTITION, Rig, append, append_durably, batch, bytes_of, numbered, numbered_batches, read_all,
     records_of, segment,
 };
 use crate::log::{Durability, PartitionLog, State, StorageError};
-use crate::storage::write_all_at;
+use crate::storage::{faulty::Faults, write_all_at};
 
 const EIO: i32 = 5;
 const TOO_MANY_OPEN_FILES: i32 = 24;
@@ -253,4 +255,56 @@ async fn one_fetch_waits_for_a_bounded_part_and_the_next_goes_on_behind_it() {
     // One batch is served whatever its size.
     forget(&log);
     assert!(log.read(Offset(7), 100, true).await.unwrap().unwrap().len > 300 << 10);
+}
+
+#[tokio::test]
+async fn corruption_that_begins_inside_of_a_batch_is_refused_from_that_batch_on() {
+    let (_rig, log, _) = cold().await;
+    // As where two segments overlap.
+    log.quarantine(Offset(5), "a test".into());
+    assert_eq!(read_all(&log, 0).await, numbered(0..4));
+    let refused = log.read(Offset(4), 1000, true).await.err().unwrap();
+    assert_eq!(refused.error_code(), ErrorCode::KAFKA_STORAGE_ERROR);
+    let (mut from, mut steps) = (Some(Offset(0)), 0);
+    while let Some(at) = from {
+        from = log.scrub(at, 1).await.next;
+        steps += 1;
+        assert!(steps < 100, "the scrub goes on for ever at {at}");
+    }
+}
+
+#[tokio::test]
+async fn a_quarantine_is_saved_on_a_full_disk_or_as_soon_as_it_can_be() {
+    for has_spare in [true, false] {
+        let (mut rig, log, bases) = cold().await;
+        if has_spare {
+            rig.environment.spare.fill().await;
+        }
+        log.notes_written().await;
+        Faults::set(&rig.faults.create_fails, true);
+        flip(&rig, bases[1], 100).await;
+        assert!(read_all(&log, 0).await.len() < 16);
+        let found = quarantined(&log);
+        log.save_quarantine().await;
+        let is_saved = async || {
+            let state = StateFile::read(&rig.plain(), Path::new(PARTITION)).await.unwrap().unwrap();
+            state.quarantined().is_some_and(|(at, _)| at.0 == found.0)
+        };
+        assert_eq!(is_saved().await, has_spare);
+        Faults::set(&rig.faults.create_fails, false);
+        let keep_all = RetentionLimits { ms: None, bytes: None, segment_ms: i64::MAX };
+        log.retain(&keep_all, 0).await.unwrap();
+        assert!(is_saved().await);
+        let (log, _) = rig.reopen(Boot::Same).await;
+        assert_eq!(quarantined(&log), found);
+    }
+}
+
+#[tokio::test]
+async fn the_start_of_a_log_whose_topic_is_deleted_is_not_told_to_have_moved() {
+    let (_rig, log, _) = cold().await;
+    log.retire().await;
+    assert!(matches!(log.save_log_start(Offset(4)).await, Err(StorageError::Retired)));
+    let refused = log.delete_records(Some(Offset(4))).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
 }

@@ -36,7 +36,7 @@ use super::state_file::StateFile;
 use super::summary::Summary;
 use super::verified::Verified;
 use super::{CleanMark, FlushMarks, LogConfig, LogEnvironment, OpenError, Site, StorageError};
-use crate::storage::{File, Files, create_over};
+use crate::storage::{File, Files, create_over, is_lost, small_file::SmallFileError};
 
 /// What recovery did with one partition. How the partition stands now its [`PartitionLog::state`] tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -127,12 +127,64 @@ impl PartitionLog {
     }
 
     /// Opens the log of a partition whose creation was finished, after a clean stop, a crash or a power loss.
-    /// `leader_epoch` is the one in force from now on. Whatever is wrong inside or missing, the log opens, offline or
-    /// quarantined if need be.
+    /// `leader_epoch` is the one in force from now on. Whatever is wrong inside or missing, or does not come back from the
+    /// disk, the log opens, offline or quarantined if need be.
     ///
     /// # Errors
-    /// When its directory or its files are there and cannot be opened.
+    /// When its directory or its files are there and may not be opened, or are of another version.
     pub async fn open(
+        environment: &LogEnvironment,
+        site: Site,
+        config: LogConfig,
+        leader_epoch: LeaderEpoch,
+        prior: &Prior,
+    ) -> Result<(Arc<Self>, RecoveryReport), OpenError> {
+        match Self::open_readable(environment, site.clone(), config.clone(), leader_epoch, prior).await {
+            Err(error) if is_lost(&error.source) => {
+                let log = Self::unreadable(environment, site, config, leader_epoch, &error);
+                Ok((log, RecoveryReport::default()))
+            }
+            opened => opened,
+        }
+    }
+
+    /// The log of a partition of which the disk does not give back enough to know anything. Nothing of it is served, nothing
+    /// is written: when the disk is well again, the next start finds it as it was.
+    fn unreadable(
+        environment: &LogEnvironment,
+        site: Site,
+        config: LogConfig,
+        leader_epoch: LeaderEpoch,
+        error: &OpenError,
+    ) -> Arc<Self> {
+        let (at, why) = (Offset(0), Arc::from(error.to_string()));
+        tracing::error!("partition {site}: {}", StorageError::Quarantined { at, why: Arc::clone(&why) });
+        let active = Arc::new(Segment::lost(at));
+        let start = Start {
+            segments: Vec::new(),
+            log_start: at,
+            end: at,
+            durable: at,
+            epochs: LeaderEpochs::default(),
+            offline: None,
+            // Nothing may be written over what cannot be read.
+            quarantined: Some(Quarantine { at, why, saved: true }),
+            losses: Losses::default(),
+            appender: Appender {
+                sequencer: Sequencer::new(at, config.producers_max),
+                file: active.active_file(),
+                active,
+                position: 0,
+                unsettled: false,
+                cut: false,
+            },
+            notes: Notes::default(),
+            sealed_files: SealedFiles::new(&environment.open_files),
+        };
+        Self::new(environment, site, config, leader_epoch, start)
+    }
+
+    async fn open_readable(
         environment: &LogEnvironment,
         site: Site,
         config: LogConfig,
@@ -151,7 +203,7 @@ impl PartitionLog {
         let bases: Vec<Offset> = (entries.iter().filter(|entry| !entry.is_dir))
             .filter_map(|entry| Segment::parse_name(&entry.name))
             .collect();
-        let state_file = read_state(files, &site).await;
+        let state_file = read_state(files, &site).await?;
         let start = bases.first().copied().unwrap_or(Offset(0));
         let losses = state_file.as_ref().map(|state| state.losses().clone()).unwrap_or_default();
         let mark = prior.marks.of(site.mark_key());
@@ -214,6 +266,16 @@ impl PartitionLog {
             mark: replay.mark(),
             segments: found.iter().map(|found| found.evidence.clone()).collect(),
         });
+        let followed = replay.sequencer.next_offset();
+        if verdict.quarantine.is_none() && followed != verdict.end {
+            let why = format!(
+                "the log ends at {}, and what its producers did is known up to {followed}",
+                verdict.end
+            );
+            verdict.quarantine =
+                Some(verdict::Quarantine { at: followed.min(verdict.end), place: None, why });
+            verdict.torn = None;
+        }
         if state_file.as_ref().is_some_and(|state| state.quarantined().is_some()) {
             // Nothing goes before the operator has looked at it.
             verdict.torn = None;
@@ -463,14 +525,18 @@ async fn forget_useless(files: &dyn Files, site: &Site, known: &Known) -> Result
         .map_err(|error| format!("syncing {} failed: {error}", site.directory.display()))
 }
 
-/// The state file, if there is one that can be believed.
-async fn read_state(files: &dyn Files, site: &Site) -> Option<StateFile> {
+/// The state file, if there is one that can be believed. One that is not what was written is rebuilt from the log. One that
+/// is, and cannot be read, is not: it alone knows where the log starts, and what of it was given up.
+async fn read_state(files: &dyn Files, site: &Site) -> Result<Option<StateFile>, OpenError> {
+    let failed = |source| OpenError { step: "read", path: StateFile::path(&site.directory), source };
     match StateFile::read(files, &site.directory).await {
-        Ok(state) => state,
-        Err(error) => {
+        Ok(state) => Ok(state),
+        Err(error @ (SmallFileError::Corrupt { .. } | SmallFileError::Missing { .. })) => {
             tracing::warn!("partition {site}: {error}; it is rebuilt from the log");
-            None
+            Ok(None)
         }
+        Err(SmallFileError::Io { source, .. }) => Err(failed(source)),
+        Err(error @ SmallFileError::Version { .. }) => Err(failed(io::Error::other(error))),
     }
 }
 
@@ -481,6 +547,8 @@ fn open_error(site: &Site, step: &'static str) -> impl Fn(io::Error) -> OpenErro
 
 #[cfg(test)]
 mod checkpoint_tests;
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod power_loss_tests;
 #[cfg(test)]

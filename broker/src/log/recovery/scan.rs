@@ -33,6 +33,8 @@ pub(super) struct Replay {
     log_start: Offset,
     /// Where the checkpoint stands: what lies before it is in sequencer and epochs already.
     from: Offset,
+    /// The epochs of the checkpoint.
+    epochs_before: LeaderEpochs,
     progress: Arc<Progress>,
     /// What may stand next in the segment, as far as offsets and leader epochs tell.
     expected: Expected,
@@ -73,6 +75,7 @@ impl Replay {
         };
         Self {
             sequencer,
+            epochs_before: epochs.clone(),
             epochs,
             batches: 0,
             log_start,
@@ -170,8 +173,15 @@ impl Replay {
         let bridged =
             base_offset != follows && (is_behind_leftovers || self.losses.bridge(follows, base_offset));
         self.sound = is_behind_leftovers || self.sound && (base_offset == follows || bridged);
-        if bridged && base_offset > self.from {
+        if (bridged || is_behind_leftovers) && base_offset > self.from {
             self.sequencer.skip_to(base_offset);
+        }
+        if is_behind_leftovers {
+            // Theirs lie outside of what a checksum covers, and nobody compares them.
+            self.epoch = LeaderEpoch(0);
+            if base_offset > self.from {
+                self.epochs = self.epochs_before.clone();
+            }
         }
         self.expected = Expected { offset: base_offset, epoch: LeaderEpoch(0), ..self.expected };
     }

@@ -25,6 +25,7 @@ async fn segments(rig: &mut Rig) -> Vec<Offset> {
     for sent in numbered_batches(0, 40, 3) {
         append_durably(&log, &sent).await;
     }
+    log.notes_written().await;
     let entries = rig.plain().list(Path::new(PARTITION)).await.unwrap();
     entries.iter().filter_map(|entry| Segment::parse_name(&entry.name)).collect()
 }

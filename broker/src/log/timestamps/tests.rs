@@ -9,7 +9,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::Stamped;
 use crate::log::testing::{PARTITION, Rig, Sent, append, append_durably, batch, compressed};
-use crate::log::{Boot, Durability, PartitionLog};
+use crate::log::{Boot, Durability, PartitionLog, State};
 use crate::storage::{Files as _, faulty::Faults};
 
 #[tokio::test]
@@ -165,5 +165,40 @@ async fn a_look_up_does_not_read_what_lies_before_its_time() {
         let start = segment.start_for(timestamp, files, directory, rig.epoch).await.unwrap();
         let first = (timestamp + 9) / 10;
         assert!((first - 3..=first).contains(&start.0), "{timestamp} is searched from {start}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_corrupt_is_neither_passed_over_nor_looked_for_below_the_start() {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    rig.config.segment_bytes = 200;
+    let log = rig.create().await;
+    for first in [700, 100, 200, 300, 400, 500] {
+        append_durably(&log, &batch(None, first, &["a", "b"])).await;
+    }
+    assert!(log.segment_count() >= 3);
+    let second = log.with_shared(|shared| shared.segments[1].base_offset);
+    let break_magic = async |base: i64| {
+        let mut bytes = rig.segment_bytes(base).await;
+        bytes[16] ^= 1;
+        rig.set_segment(base, &bytes).await;
+    };
+    log.delete_records(Some(second)).await.unwrap();
+    break_magic(0).await;
+    for timestamp in [0, 201, 501] {
+        let (_, found) = log.offset_for_timestamp(timestamp).await.unwrap().unwrap();
+        assert_eq!(found, timestamp.max(200), "what was deleted is not looked at");
+    }
+    assert_eq!(log.offset_for_timestamp(502).await.unwrap(), None);
+    assert_eq!(log.offset_of_max_timestamp().await.unwrap(), Some((Offset(11), 501)));
+    assert_eq!(log.state(), State::Online);
+    let last = log.with_shared(|shared| shared.segments.last().unwrap().base_offset);
+    break_magic(last.0).await;
+    for _ in 0..2 {
+        assert!(log.offset_for_timestamp(501).await.is_err(), "it lies in what cannot be read");
+        assert!(log.offset_for_timestamp(502).await.is_err(), "it may");
+        assert!(log.offset_of_max_timestamp().await.is_err());
+        assert_eq!(log.offset_for_timestamp(201).await.unwrap(), Some((second.plus(1), 201)));
+        assert!(matches!(log.state(), State::Quarantined { at, .. } if at == last));
     }
 }

@@ -1,0 +1,116 @@
+//! Recovery on a disk that does not give everything back, and of what no checksum covers.
+
+use std::path::{Path, PathBuf};
+
+use gapless_common::types::{LeaderEpoch, Offset};
+
+use super::verdict::Boot;
+use crate::log::state_file::StateFile;
+use crate::log::testing::{
+    PARTITION, Rig, append, append_durably, numbered, numbered_batches, read_all, segment,
+};
+use crate::log::{Durability, Prior, State, StorageError};
+use crate::storage::{Files as _, small_file};
+
+const EIO: i32 = 5;
+const NO_MEMORY: i32 = 12;
+/// Where in a batch its leader epoch ends.
+const EPOCH_END: usize = 16;
+
+/// A partition that starts at 4, with segments of two batches of two records each, not all of them above that.
+async fn started_at_4() -> Rig {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    rig.config.segment_bytes = 200;
+    let log = rig.create().await;
+    for sent in &numbered_batches(0, 5, 2) {
+        append_durably(&log, sent).await;
+    }
+    assert_eq!(log.segment_count(), 3);
+    log.delete_records(Some(Offset(4))).await.unwrap();
+    log.notes_written().await;
+    rig
+}
+
+#[tokio::test]
+async fn what_does_not_come_back_from_the_disk_is_not_written_over_and_not_made_up() {
+    let mut rig = started_at_4().await;
+    let state = PathBuf::from(PARTITION).join("state.json");
+    let before = rig.read_file(&state).await;
+    rig.faults.unreadable(10, EIO);
+    for boot in [Boot::Same, Boot::Other] {
+        let (log, _) = rig.reopen(boot).await;
+        let State::Quarantined { at, why } = log.state() else { panic!("{:?}", log.state()) };
+        assert_eq!(at, Offset(0));
+        assert!(why.contains("state.json") && why.contains("os error 5"), "{why}");
+        for from in [0, 4, 10, 1000] {
+            let refused = log.read(Offset(from), 1000, true).await.err().unwrap();
+            assert!(refused.to_string().contains("state.json"), "from {from}: {refused}");
+        }
+        assert!(append(&log, &numbered_batches(10, 1, 2)[0]).await.is_err());
+        assert!(matches!(log.bounds(), Err(StorageError::Quarantined { .. })), "neither end is known");
+        assert!(log.end_offset_for_epoch(LeaderEpoch(0)).is_err());
+        assert!(log.offset_for_timestamp(0).await.is_err());
+        log.flush_and_close().await.unwrap();
+        assert_eq!(rig.read_file(&state).await, before);
+    }
+    rig.faults.readable();
+    let (log, _) = rig.reopen(Boot::Same).await;
+    assert_eq!((log.state(), log.log_start_offset()), (State::Online, Offset(4)));
+    assert_eq!(read_all(&log, 4).await, numbered(4..10));
+}
+
+#[tokio::test]
+async fn a_start_ends_where_it_may_not_read_or_does_not_understand() {
+    let rig = started_at_4().await;
+    let (files, directory) = (rig.plain(), Path::new(PARTITION));
+    let open = async || {
+        let prior = Prior::new(Boot::Same, rig.marks.clone(), rig.clean.clone());
+        let opened =
+            super::PartitionLog::open(&rig.environment, Rig::site(), rig.config.clone(), rig.epoch, &prior);
+        opened.await.map(drop).map_err(|error| error.to_string())
+    };
+    // It may pass.
+    rig.faults.unreadable(10, NO_MEMORY);
+    let error = open().await.unwrap_err();
+    assert!(error.contains("state.json") && error.contains("os error 12"), "{error}");
+    rig.faults.readable();
+    assert_eq!(open().await, Ok(()));
+    let state = StateFile::read(&files, directory).await.unwrap().unwrap();
+    small_file::replace(&files, &StateFile::path(directory), 2, &state).await.unwrap();
+    let error = open().await.unwrap_err();
+    assert!(error.contains("format version 2") && error.contains("use the version that wrote it"), "{error}");
+}
+
+#[tokio::test]
+async fn an_epoch_that_rots_below_the_start_changes_nothing_above_it() {
+    for (batch, boot) in [(0, Boot::Same), (0, Boot::Other), (1, Boot::Same), (1, Boot::Other)] {
+        let mut rig = started_at_4().await;
+        // Epochs go by of which no batch tells.
+        for _ in 0..3 {
+            rig.reopen(Boot::Same).await;
+        }
+        for entry in rig.plain().list(Path::new(PARTITION)).await.unwrap() {
+            if entry.name.ends_with(".producers") {
+                rig.plain().remove(&Path::new(PARTITION).join(entry.name)).await.unwrap();
+            }
+        }
+        let mut leftover = rig.segment_bytes(0).await;
+        let size = leftover.len() / 2;
+        assert_eq!(leftover[batch * size + EPOCH_END - 1], 1);
+        leftover[batch * size + EPOCH_END - 1] ^= 2;
+        rig.set_segment(0, &leftover).await;
+        rig.plain().remove(&Path::new(PARTITION).join(segment(0).replace(".log", ".index"))).await.unwrap();
+        let (log, _) = rig.reopen(boot).await;
+        let what = format!("batch {batch}, {boot:?}");
+        assert_eq!((log.state(), log.end_offset()), (State::Online, Offset(10)), "{what}");
+        assert_eq!(log.leader_epoch_at(Offset(4)), LeaderEpoch(1), "{what}");
+        assert_eq!(
+            append_durably(&log, &numbered_batches(10, 1, 2)[0]).await.base_offset,
+            Offset(10),
+            "{what}"
+        );
+        assert_eq!(read_all(&log, 4).await, numbered(4..12), "{what}");
+        let (log, _) = rig.reopen(boot).await;
+        assert_eq!((log.state(), log.end_offset()), (State::Online, Offset(12)), "{what}");
+    }
+}
