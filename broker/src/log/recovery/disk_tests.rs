@@ -114,3 +114,28 @@ async fn an_epoch_that_rots_below_the_start_changes_nothing_above_it() {
         assert_eq!((log.state(), log.end_offset()), (State::Online, Offset(12)), "{what}");
     }
 }
+
+#[tokio::test]
+async fn who_has_read_under_an_epoch_that_is_deleted_is_not_told_that_it_was_cut_off() {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    rig.config.segment_bytes = 200;
+    rig.config.checkpoint_interval_bytes = 100;
+    let mut log = rig.create().await;
+    for batch in &numbered_batches(0, 12, 2) {
+        append_durably(&log, batch).await;
+        log.notes_written().await;
+        (log, _) = rig.reopen(Boot::Same).await;
+    }
+    for start in [3, 9, 16, 24] {
+        log.delete_records(Some(Offset(start))).await.unwrap();
+        (log, _) = rig.reopen(Boot::Other).await;
+        for at in start / 2..=12 {
+            // The last batch that was read is of this epoch, and the next one is fetched.
+            let (epoch, end) = log.end_offset_for_epoch(LeaderEpoch(i32::try_from(at).unwrap())).unwrap();
+            assert!(
+                epoch.0 == at as i32 && end.0 >= at * 2,
+                "start {start}: epoch {at} ends at {end} as {epoch}"
+            );
+        }
+    }
+}

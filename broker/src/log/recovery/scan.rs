@@ -33,8 +33,6 @@ pub(super) struct Replay {
     log_start: Offset,
     /// Where the checkpoint stands: what lies before it is in sequencer and epochs already.
     from: Offset,
-    /// The epochs of the checkpoint.
-    epochs_before: LeaderEpochs,
     progress: Arc<Progress>,
     /// What may stand next in the segment, as far as offsets and leader epochs tell.
     expected: Expected,
@@ -75,7 +73,6 @@ impl Replay {
         };
         Self {
             sequencer,
-            epochs_before: epochs.clone(),
             epochs,
             batches: 0,
             log_start,
@@ -177,10 +174,11 @@ impl Replay {
             self.sequencer.skip_to(base_offset);
         }
         if is_behind_leftovers {
-            // Theirs lie outside of what a checksum covers, and nobody compares them.
+            // Theirs lie outside of what a checksum covers, and nobody compares them. All or none: an epoch that is missing
+            // between two others looks as if what was read under it had been cut off.
             self.epoch = LeaderEpoch(0);
             if base_offset > self.from {
-                self.epochs = self.epochs_before.clone();
+                self.epochs = LeaderEpochs::default();
             }
         }
         self.expected = Expected { offset: base_offset, epoch: LeaderEpoch(0), ..self.expected };
