@@ -44,10 +44,10 @@ number! {
 }
 
 impl Offset {
-    /// The offset `records` further on.
+    /// The offset `records` further on; the last there can be, if that is beyond it (a peer may name any).
     #[must_use]
     pub const fn plus(self, records: i64) -> Self {
-        Self(self.0 + records)
+        Self(self.0.saturating_add(records))
     }
 }
 
@@ -179,6 +179,12 @@ mod tests {
         assert_eq!(Sequence::ZERO.since(last), 1);
         assert_eq!(last.since(last), 0);
         assert_eq!(Sequence::new(-1), None);
+    }
+
+    #[test]
+    fn an_offset_that_a_peer_made_up_is_no_overflow() {
+        assert_eq!(Offset(i64::MAX).plus(5), Offset(i64::MAX));
+        assert_eq!(Offset(i64::MIN).plus(-1), Offset(i64::MIN));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use gapless_common::seam::Seams;
 
 use crate::config::{Acks, Config, Linger, OnFailure, Partitioner};
 use crate::error::BuildError;
+use crate::observer::{Observer, Observers};
 use crate::producer::Producer;
 
 /// Collects settings; [`Builder::build`] checks them and connects.
@@ -15,6 +16,7 @@ use crate::producer::Producer;
 pub struct Builder {
     config: Config,
     seams: Option<Seams>,
+    observers: Observers,
 }
 
 macro_rules! setters {
@@ -35,8 +37,8 @@ impl Builder {
 
     /// Starts from settings made elsewhere.
     #[must_use]
-    pub const fn from_config(config: Config) -> Self {
-        Self { config, seams: None }
+    pub fn from_config(config: Config) -> Self {
+        Self { config, ..Self::default() }
     }
 
     /// `HOST:PORT`, or several separated by commas: brokers to ask first for the others. Default `127.0.0.1:9092`.
@@ -120,6 +122,13 @@ impl Builder {
         self
     }
 
+    /// Who is told what happens to batches, partitions and connections, for metrics and traces. Each call adds one.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers.add(observer);
+        self
+    }
+
     /// The settings so far.
     #[must_use]
     pub const fn config(&self) -> &Config {
@@ -132,8 +141,11 @@ impl Builder {
     /// # Errors
     /// A setting that cannot be; no broker reached within `metadata_timeout`, with each address and the stage at which it
     /// failed; a broker that refuses a producer id.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime, or in one without time or I/O, as all of Tokio does.
     pub async fn build(self) -> Result<Producer, BuildError> {
         self.config.validate()?;
-        Producer::start(self.config, self.seams.unwrap_or_else(Seams::real)).await
+        Producer::start(self.config, self.seams.unwrap_or_else(Seams::real), self.observers).await
     }
 }

@@ -35,6 +35,22 @@ pub struct Acked {
     pub timestamp_ms: i64,
 }
 
+/// What became of consecutive records that travelled together.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fate {
+    /// They are in the log, once, in order.
+    Acked {
+        /// The first one's offset, if the broker said so.
+        base: Option<Offset>,
+        /// Where the topic's timestamps are the broker's: milliseconds since 1970-01-01 UTC.
+        append_time_ms: Option<i64>,
+    },
+    /// They are not in the log and will not get there.
+    NotWritten(Arc<Cause>),
+    /// They may be in the log, once, or not.
+    Unknown(Arc<Cause>),
+}
+
 /// A record that was not acknowledged, in one of two ways that a caller must tell apart.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum DeliveryError {

@@ -33,6 +33,17 @@
 //! self. Towards brokers that know topics only by name (up to version 12) one short race remains: records on their way meanwhile may
 //! land in the new one.
 //!
+//! # Cancellation
+//! Every future may be dropped at any moment, as `select!` and timeouts do:
+//! - [`send`](Producer::send) before it is ready has sent nothing, and its place in the line for memory is the next one's. Admission is
+//!   the last thing it does; who needs to know on which side of it they were cancelled takes a [`Permit`] first.
+//! - A [`Delivery`] is news, and no more: without it the record goes its way.
+//! - [`flush`](Producer::flush) changes nothing; a [`close`](Producer::close) that is dropped leaves the door shut; a settle that is
+//!   dropped leaves the partition halted as it was.
+//!
+//! All of them are to be polled within a Tokio runtime with time and I/O enabled, whose tasks do the sending. When that
+//! runtime goes, what is left ends as [`Cause::Abandoned`].
+//!
 //! # Features
 //! All are on by default.
 //! - `cli`: the program `gapless-producer`, and the three quarters of all crates that only it needs. Who calls the library does without.
@@ -49,7 +60,8 @@
 //! - `topic`, `partitioner`: which partition; `accumulator`, `memory`: into the open batch, within the buffer's budget.
 //! - `sender`: one task a broker; `linger` says when a request leaves, `partition` which batch may be in it and what an answer
 //!   means. Both are pure.
-//! - `metadata`: who leads what, and the producer's id. `shared` is what all of them share; `metrics`, `stats` count.
+//! - `metadata`: who leads what, and the producer's id. `shared` is what all of them share; `metrics`, `stats` count,
+//!   `observer` tells.
 
 mod accumulator;
 mod builder;
@@ -61,6 +73,7 @@ mod linger;
 mod memory;
 mod metadata;
 pub mod metrics;
+pub mod observer;
 mod partition;
 mod partitioner;
 mod producer;
@@ -83,8 +96,9 @@ pub use delivery::Delivery;
 pub use error::{
     BuildError, FlushError, IdentityError, Rejection, ResumeError, SendError, TopicError, Unreachable,
 };
-pub use fate::{Acked, Cause, DeliveryError, Failure, Halt, PartitionName};
+pub use fate::{Acked, Cause, DeliveryError, Failure, Fate, FirstFailed, Halt, PartitionName};
 pub use gapless_common::records::{Compression, HeaderRef};
+pub use observer::Observer;
 pub use producer::{Permit, Producer, Topic};
 pub use record::{Record, RecordView};
 pub use resume::{Resume, Settled, SettledBatch, SettledFate, Unsettled};

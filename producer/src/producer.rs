@@ -12,8 +12,9 @@ use crate::builder::Builder;
 use crate::config::{Config, DURATION_MAX};
 use crate::delivery::Delivery;
 use crate::error::{BuildError, FlushError, Rejection, ResumeError, SendError, Unreachable};
-use crate::fate::{Cause, Halt};
+use crate::fate::{Cause, DeliveryError, Halt};
 use crate::memory::Grant;
+use crate::observer::Observers;
 use crate::record::{Record, RecordView};
 use crate::resume::{Resume, Settled};
 use crate::shared::Shared;
@@ -35,6 +36,24 @@ pub struct Producer {
     handle: Arc<Handle>,
 }
 
+/// Handles go to any task and thread.
+const _: () = {
+    const fn is_handle<T: Clone + Send + Sync + Unpin + 'static>() {}
+    const fn is_result<T: Send + Sync + Unpin + 'static>() {}
+    const fn is_error<T: std::error::Error + Send + Sync + 'static>() {}
+    is_handle::<Producer>();
+    is_handle::<Topic>();
+    is_handle::<Builder>();
+    is_result::<Delivery>();
+    is_result::<Permit>();
+    is_error::<BuildError>();
+    is_error::<SendError>();
+    is_error::<Rejection>();
+    is_error::<DeliveryError>();
+    is_error::<FlushError>();
+    is_error::<ResumeError>();
+};
+
 /// Ends the producer when the last of its handles goes.
 struct Handle {
     shared: Arc<Shared>,
@@ -53,10 +72,14 @@ impl Producer {
         Builder::new()
     }
 
-    pub(crate) async fn start(config: Config, seams: Seams) -> Result<Self, BuildError> {
+    pub(crate) async fn start(
+        config: Config,
+        seams: Seams,
+        observers: Observers,
+    ) -> Result<Self, BuildError> {
         let idempotent = config.is_idempotent();
         let patience = config.metadata_timeout;
-        let shared = Shared::new(config, seams);
+        let shared = Shared::new(config, seams, observers);
         // From here on dropping the future ends what it has begun.
         let producer = Self { handle: Arc::new(Handle { shared: Arc::clone(&shared) }) };
         if idempotent {
@@ -125,7 +148,8 @@ impl Producer {
     }
 
     /// Waits for room for one record of up to `size` bytes (key, value and headers together) to `topic`: for callers who need
-    /// to know whether a record was admitted when their task may be cancelled at any moment.
+    /// to know whether a record was admitted when their task may be cancelled at any moment. The room is given back when this
+    /// future, or the permit, is dropped.
     ///
     /// # Errors
     /// As [`Producer::send`], as far as it does not depend on the record.
@@ -139,7 +163,8 @@ impl Producer {
         Topic { state: self.shared().topic(name), handle: Arc::clone(&self.handle) }
     }
 
-    /// Waits until everything admitted before has its fate, without lingering. Changes no state.
+    /// Waits until everything admitted before has its fate, without lingering. Changes no state, and may be dropped at any
+    /// moment.
     ///
     /// # Errors
     /// Partitions are halted (again at each call, until they are resumed), or time is up.
@@ -148,7 +173,8 @@ impl Producer {
     }
 
     /// Takes no more records, waits as [`Producer::flush`] does, and then ends what is left: what was never sent is not
-    /// written, what was sent and not answered is unknown.
+    /// written, what was sent and not answered is unknown. Dropped before, no more records are taken, but those that were
+    /// are still sent, until the last handle goes or this is called again.
     ///
     /// # Errors
     /// As [`Producer::flush`]. The producer is closed all the same.

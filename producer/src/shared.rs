@@ -19,6 +19,7 @@ use crate::fate::Cause;
 use crate::memory::Memory;
 use crate::metadata::Wants;
 use crate::metrics::ProducerMetrics;
+use crate::observer::{Event, Observers};
 use crate::partition::{ConnectionId, Identity, Moment, Rules};
 use crate::sender::Link;
 use crate::stats::Totals;
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) memory: Arc<Memory>,
     pub(crate) metrics: ProducerMetrics,
     pub(crate) totals: Totals,
+    /// Those who watch; `None`: nobody.
+    pub(crate) observers: Option<Arc<Observers>>,
     /// What the metadata task is to find out.
     pub(crate) wants: Wants,
     topics: RwLock<BTreeMap<Arc<str>, Arc<TopicState>>>,
@@ -40,6 +43,7 @@ pub(crate) struct Shared {
     /// Counts producer ids, so that tasks see that there is another.
     identity_number: AtomicU64,
     next_connection: AtomicU64,
+    next_batch: AtomicU64,
     /// Flushes under way.
     flushing: AtomicUsize,
     progress: Notify,
@@ -66,18 +70,20 @@ struct Reach {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, seams: Seams) -> Arc<Self> {
+    pub(crate) fn new(config: Config, seams: Seams, observers: Observers) -> Arc<Self> {
         let nowhere = Link::new(None);
         Arc::new(Self {
             memory: Arc::new(Memory::new(config.buffer_memory, config.batch_size)),
             metrics: ProducerMetrics::new(config.buffer_memory),
             totals: Totals::default(),
+            observers: (!observers.is_empty()).then(|| Arc::new(observers)),
             wants: Wants::default(),
             topics: RwLock::default(),
             links: RwLock::new(BTreeMap::from([(None, nowhere)])),
             identity: Mutex::default(),
             identity_number: AtomicU64::new(0),
             next_connection: AtomicU64::new(0),
+            next_batch: AtomicU64::new(0),
             flushing: AtomicUsize::new(0),
             progress: Notify::new(),
             closing: AtomicBool::new(false),
@@ -122,6 +128,17 @@ impl Shared {
 
     pub(crate) fn next_connection(&self) -> ConnectionId {
         ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn next_batch(&self) -> u64 {
+        self.next_batch.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Tells those who watch. To be called without a lock; see [`crate::observer::Untold`].
+    pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
+        if let Some(observers) = &self.observers {
+            observers.tell(&event());
+        }
     }
 
     // Topics and links.

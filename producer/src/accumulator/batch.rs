@@ -5,8 +5,10 @@ use std::sync::Arc;
 use gapless_common::records::{ClosedBatch, Compression, OpenBatch};
 use tokio::time::Instant;
 
-use crate::delivery::{BatchCell, Fate, Resolver, Waiters};
+use crate::delivery::{BatchCell, Resolver, Waiters};
+use crate::fate::{Fate, PartitionName};
 use crate::memory::Memory;
+use crate::observer::BatchInfo;
 use crate::partition::{Batch, Stamp};
 
 /// A batch that records are encoded into, and after that waits to be closed.
@@ -21,6 +23,8 @@ pub(crate) struct Filling {
 
 /// A batch in the hands of the sender.
 pub(crate) struct Outgoing {
+    /// See [`BatchInfo::number`].
+    number: u64,
     closed: ClosedBatch,
     /// `None`: its records have their fate already, and it is sent again to find out more.
     resolver: Option<Resolver>,
@@ -66,6 +70,7 @@ impl Filling {
     /// Compresses the batch, outside every lock that callers take, and gives back the memory this spares.
     pub(crate) fn close(
         self,
+        number: u64,
         compression: Compression,
         level: Option<i32>,
         memory: &Arc<Memory>,
@@ -75,7 +80,18 @@ impl Filling {
         if closed.size() < closed.uncompressed_size() {
             drop(charge.split_off(self.charged.saturating_sub(closed.size())));
         }
-        Outgoing { closed, resolver: Some(Resolver::new(self.cell)), charge, admitted: self.admitted }
+        Outgoing { number, closed, resolver: Some(Resolver::new(self.cell)), charge, admitted: self.admitted }
+    }
+
+    /// What is told of it if it is never closed.
+    pub(crate) fn info(&self, number: u64, partition: &Arc<PartitionName>) -> BatchInfo {
+        BatchInfo {
+            number,
+            partition: Arc::clone(partition),
+            records: self.batch.record_count(),
+            size: self.batch.encoded_size(),
+            size_uncompressed: self.batch.encoded_size(),
+        }
     }
 
     /// It was never handed to the sender: it ends here.
@@ -88,6 +104,16 @@ impl Filling {
 impl Outgoing {
     pub(crate) const fn closed(&self) -> &ClosedBatch {
         &self.closed
+    }
+
+    pub(crate) fn info(&self, partition: &Arc<PartitionName>) -> BatchInfo {
+        BatchInfo {
+            number: self.number,
+            partition: Arc::clone(partition),
+            records: self.closed.record_count(),
+            size: self.closed.size(),
+            size_uncompressed: self.closed.uncompressed_size(),
+        }
     }
 
     /// Tells its records their fate and gives back their memory.
@@ -131,13 +157,20 @@ impl Batch for Outgoing {
         };
         let half = self.charge.split_off(self.charge.bytes / 2);
         Ok([
-            Self { closed: first, resolver: one, charge: half, admitted: self.admitted },
-            Self { closed: second, resolver: other, charge: self.charge, admitted: self.admitted },
+            Self { number: self.number, closed: first, resolver: one, charge: half, admitted: self.admitted },
+            Self {
+                number: self.number,
+                closed: second,
+                resolver: other,
+                charge: self.charge,
+                admitted: self.admitted,
+            },
         ])
     }
 
     fn keep(&mut self) -> Option<Self> {
         let charge = self.charge.keep()?;
-        Some(Self { closed: self.closed.clone(), resolver: None, charge, admitted: self.admitted })
+        let closed = self.closed.clone();
+        Some(Self { number: self.number, closed, resolver: None, charge, admitted: self.admitted })
     }
 }

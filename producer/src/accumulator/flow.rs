@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::resume::Woken;
 use super::{Entry, Filling, Front, Gate, Outgoing, Partition, Place};
-use crate::delivery::Fate;
-use crate::fate::{Cause, Halt};
+use crate::fate::{Cause, Fate, Halt};
+use crate::observer::Event;
 use crate::partition::{Answer, Batch as _, ConnectionId, Effects, Machine, Next, Ticket};
 use crate::resume::SettledFate;
 use crate::sender::Link;
@@ -54,6 +54,7 @@ impl Partition {
         room: usize,
         shared: &Shared,
     ) -> Pick {
+        let mut woken = Woken::default();
         let mut machine = self.back();
         {
             let front = self.front();
@@ -95,7 +96,8 @@ impl Partition {
         let Some(sending) = machine.send(connection) else {
             return self.leave(Place::Blocked, now, Pick::Nothing);
         };
-        let (ticket, again, closed) = (sending.ticket, sending.again, sending.batch.closed());
+        let (ticket, attempt, closed) = (sending.ticket, sending.attempt, sending.batch.closed());
+        let again = attempt > 1;
         let bytes = closed.bytes();
         let metrics = &shared.metrics;
         metrics.sent_bytes.increment(bytes.len() as u64);
@@ -105,6 +107,12 @@ impl Partition {
             metrics.batch_fill.record(closed.uncompressed_size() as f64 / shared.config.batch_size as f64);
             metrics.batch_wait.record(now.duration_since(sending.batch.admitted()));
         }
+        woken.untold.add(shared.observers.as_ref(), || Event::Sent {
+            batch: sending.batch.info(&self.name),
+            attempt,
+            broker: link.id(),
+            waited: now.duration_since(sending.batch.admitted()),
+        });
         let next = self.list_again(&mut self.front(), &machine, now);
         Pick::Batch(Picked { ticket, bytes, topic_id, full: full || again, again, next })
     }
@@ -266,6 +274,10 @@ impl Partition {
         for reason in retries {
             shared.metrics.retried(reason);
             shared.totals.retries.add(1);
+            woken.untold.add(shared.observers.as_ref(), || Event::Retried {
+                partition: Arc::clone(&self.name),
+                reason: reason.label(),
+            });
         }
         if refresh_metadata {
             shared.refresh_metadata();
@@ -275,6 +287,11 @@ impl Partition {
         for (batch, fate) in resolved {
             records += u64::from(batch.records());
             count(&batch, &fate, shared);
+            woken.untold.add(shared.observers.as_ref(), || Event::Resolved {
+                batch: batch.info(&self.name),
+                fate: fate.clone(),
+                took: batch.admitted().elapsed(),
+            });
             woken.waiters.extend(batch.end(fate));
         }
         self.resolved.fetch_add(records, Ordering::Release);
@@ -282,12 +299,16 @@ impl Partition {
             let halt = Arc::new(Halt { partition: Arc::clone(&self.name), generation, first: first.clone() });
             tracing::warn!(partition = %self.name, generation, cause = %halt.first.cause, "partition halted");
             shared.metrics.partitions_halted.increment(1);
+            woken.untold.add(shared.observers.as_ref(), || Event::Halted(Arc::clone(&halt)));
             let mut front = self.front();
             front.gate = Gate::Halted(halt);
             self.fail_front(front, &Arc::new(Cause::Behind(first)), shared, woken);
         }
         for (batch, fate) in found {
             recount(&batch, &fate, shared);
+            woken
+                .untold
+                .add(shared.observers.as_ref(), || Event::Settled { batch: batch.info(&self.name), fate });
         }
         if let Some(settlement) = settled {
             self.settled(settlement, shared, woken);
@@ -313,6 +334,11 @@ impl Partition {
         let mut records = 0;
         for filling in fillings {
             records += u64::from(filling.batch.record_count());
+            woken.untold.add(shared.observers.as_ref(), || Event::Resolved {
+                batch: filling.info(shared.next_batch(), &self.name),
+                fate: Fate::NotWritten(Arc::clone(cause)),
+                took: filling.admitted.elapsed(),
+            });
             woken.waiters.extend(filling.end(Fate::NotWritten(Arc::clone(cause)), &shared.memory));
         }
         if records > 0 {
@@ -326,7 +352,7 @@ impl Partition {
 
 fn close(filling: Filling, shared: &Shared) -> Outgoing {
     let config = &shared.config;
-    filling.close(config.compression, config.compression_level, &shared.memory)
+    filling.close(shared.next_batch(), config.compression, config.compression_level, &shared.memory)
 }
 
 fn count(batch: &Outgoing, fate: &Fate, shared: &Shared) {

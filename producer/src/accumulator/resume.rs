@@ -10,6 +10,7 @@ use super::{Gate, Partition};
 use crate::delivery::Waiters;
 use crate::error::ResumeError;
 use crate::fate::Halt;
+use crate::observer::{Event, Untold};
 use crate::partition::{CannotResume, Effects, Settlement};
 use crate::resume::Settled;
 use crate::shared::Shared;
@@ -17,9 +18,11 @@ use crate::shared::Shared;
 /// The way back to who waits for a settle.
 pub(super) type Asked = oneshot::Sender<Settled>;
 
-/// Who is to be woken once the partition's locks are released: dropping it does so.
+/// Who is to be told and woken once the partition's locks are released: dropping it does so.
 #[derive(Default)]
 pub(super) struct Woken {
+    /// Told first: who is woken finds it done.
+    pub(super) untold: Untold,
     pub(super) waiters: Vec<Waiters>,
     pub(super) settled: Option<(Asked, Settled)>,
     /// Who waits for a settle that will not end.
@@ -28,6 +31,7 @@ pub(super) struct Woken {
 
 impl Drop for Woken {
     fn drop(&mut self) {
+        drop(std::mem::take(&mut self.untold));
         if let Some((asked, settled)) = self.settled.take() {
             // An error means that nobody waits any more.
             let _ = asked.send(settled);
@@ -54,12 +58,13 @@ impl Partition {
 
     /// Goes on without what failed.
     pub(crate) fn skip(self: &Arc<Self>, generation: u64, shared: &Shared) -> Result<Settled, ResumeError> {
+        let mut woken = Woken::default();
         let mut machine = self.back();
         if shared.is_closing() {
             return Err(ResumeError::Closed);
         }
         machine.skip(generation).map_err(|why| self.cannot_resume(generation, why))?;
-        self.open_gate(shared);
+        self.open_gate(shared, generation, &mut woken);
         shared.progressed();
         self.list_if_waiting(&machine, Instant::now());
         Ok(Settled { partition: Arc::clone(&self.name), batches: Vec::new(), halt: None })
@@ -105,20 +110,27 @@ impl Partition {
         }
     }
 
-    fn open_gate(&self, shared: &Shared) {
+    fn open_gate(&self, shared: &Shared, generation: u64, woken: &mut Woken) {
         self.front().gate = if shared.is_closing() { Gate::Closed } else { Gate::Open };
         shared.metrics.partitions_halted.decrement(1);
+        woken.untold.add(shared.observers.as_ref(), || Event::Resumed {
+            partition: Arc::clone(&self.name),
+            generation,
+        });
     }
 
     /// A settle is over. Called under the back lock.
     pub(super) fn settled(&self, settlement: Settlement, shared: &Shared, woken: &mut Woken) {
-        let Settlement { batches, halted } = settlement;
+        let Settlement { batches, generation, halted } = settlement;
         let halt = halted.map(|(generation, first)| {
             Arc::new(Halt { partition: Arc::clone(&self.name), generation, first })
         });
         match &halt {
-            None => self.open_gate(shared),
-            Some(halt) => self.front().gate = Gate::Halted(Arc::clone(halt)),
+            None => self.open_gate(shared, generation, woken),
+            Some(halt) => {
+                self.front().gate = Gate::Halted(Arc::clone(halt));
+                woken.untold.add(shared.observers.as_ref(), || Event::Halted(Arc::clone(halt)));
+            }
         }
         let settled = Settled { partition: Arc::clone(&self.name), batches, halt };
         match &settled.halt {

@@ -10,14 +10,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use gapless_common::types::Offset;
-
-use crate::fate::{Acked, Cause, DeliveryError, Failure, PartitionName};
+use crate::fate::{Acked, Cause, DeliveryError, Failure, Fate, PartitionName};
 use cell::{Cell, Slot};
 
 pub(crate) use cell::Waiters;
 
-/// The result of one record to come. Dropping it changes nothing about the record.
+/// The result of one record to come. Dropping it, awaited already or not, changes nothing about the record: only nobody hears
+/// of it here.
 ///
 /// Resolves to [`Acked`] or to a [`DeliveryError`]; at the latest when the delivery timeout and one request timeout have
 /// passed. Deliveries of one partition resolve in the order of admission.
@@ -33,17 +32,6 @@ pub struct Delivery {
 pub(crate) struct BatchCell {
     partition: Arc<PartitionName>,
     cell: Cell<Outcome>,
-}
-
-/// The fate of consecutive records of a batch.
-#[derive(Debug, Clone)]
-pub(crate) enum Fate {
-    /// Written; `base` is the first one's offset. A time, if the topic's timestamps are the broker's.
-    Acked { base: Option<Offset>, append_time_ms: Option<i64> },
-    /// Not in the log.
-    NotWritten(Arc<Cause>),
-    /// In the log or not.
-    Unknown(Arc<Cause>),
 }
 
 enum Outcome {

@@ -10,8 +10,7 @@ use tokio::time::Instant;
 use super::settle::{CannotResume, Doubts};
 use super::{Batch, Effects, Entry, LastAcked, Machine, Moment, State};
 use crate::config::OnFailure;
-use crate::delivery::Fate;
-use crate::fate::{Cause, FirstFailed};
+use crate::fate::{Cause, Fate, FirstFailed};
 use crate::resume::Unsettled;
 
 impl<B: Batch> Machine<B> {

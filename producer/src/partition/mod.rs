@@ -36,8 +36,7 @@ use gapless_common::types::{Offset, ProducerEpoch, ProducerId, Sequence, TopicId
 use tokio::time::Instant;
 
 use crate::config::OnFailure;
-use crate::delivery::Fate;
-use crate::fate::{Cause, FirstFailed};
+use crate::fate::{Cause, Fate, FirstFailed};
 use crate::resume::SettledFate;
 use settle::Doubts;
 
@@ -127,8 +126,8 @@ pub(crate) enum Next {
 pub(crate) struct Sending<'a, B> {
     pub(crate) ticket: Ticket,
     pub(crate) batch: &'a B,
-    /// It was sent before.
-    pub(crate) again: bool,
+    /// Counts from 1.
+    pub(crate) attempt: u32,
 }
 
 /// What follows from an event, for who runs the machine.
@@ -364,11 +363,11 @@ impl<B: Batch> Machine<B> {
             entry.batch.stamp(stamp);
             entry.stamped = true;
         }
-        let again = entry.attempts > 0;
         entry.attempts += 1;
+        let attempt = entry.attempts;
         entry.flight = Some(ticket);
         self.next_ticket += 1;
         self.in_flight += 1;
-        Some(Sending { ticket, batch: &entry.batch, again })
+        Some(Sending { ticket, batch: &entry.batch, attempt })
     }
 }

@@ -48,6 +48,8 @@ impl<B> Default for Doubts<B> {
 pub(crate) struct Settlement {
     /// Of all that the halt left unknown.
     pub(crate) batches: Vec<SettledBatch>,
+    /// That of the halt it was for.
+    pub(crate) generation: u64,
     /// Not all of it was acknowledged: the generation in which the partition is halted now, and what it first halted for.
     pub(crate) halted: Option<(u64, FirstFailed)>,
 }
@@ -217,6 +219,7 @@ impl<B: Batch> Machine<B> {
         batches.extend(self.doubts.out_of_reach.iter().cloned());
         let all_acked = batches.iter().all(|batch| matches!(batch.fate, SettledFate::Acked { .. }));
         let first = self.doubts.first.clone().filter(|_| !all_acked);
+        let generation = self.generation;
         let halted = first.map(|first| {
             self.generation += 1;
             (self.generation, first)
@@ -224,7 +227,7 @@ impl<B: Batch> Machine<B> {
         if halted.is_none() {
             self.start_over();
         }
-        effects.settled = Some(Settlement { batches, halted });
+        effects.settled = Some(Settlement { batches, generation, halted });
     }
 
     /// What was not found out is kept for another settle. An attempt without an answer counts as lost.

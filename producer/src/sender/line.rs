@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::task::Sender;
 use crate::error::Attempt;
+use crate::observer::Event;
 use crate::partition::ConnectionId;
 
 /// An open connection.
@@ -35,6 +36,11 @@ impl Sender {
         self.unfilled_in_flight = 0;
         self.throttled_until = None;
         self.link.disconnected();
+        self.shared.tell(|| Event::Disconnected {
+            broker: self.link.id(),
+            address: line.channel.address().into(),
+            cause: death.to_string().into(),
+        });
         // One that worked is opened again at once; a broker that is down then refuses, and the next attempt waits.
         self.connect_at = (!line.proven)
             .then(|| Instant::now() + self.backoff.next_delay(self.shared.seams.random.bits64()));
@@ -71,10 +77,16 @@ impl Sender {
         let attempt = match result {
             Ok(channel) => match channel.version_of(ApiKey::Produce) {
                 Some(version) => {
-                    if self.link.connected(channel.clone()) {
+                    let again = self.link.connected(channel.clone());
+                    if again {
                         self.shared.metrics.reconnects.increment(1);
                         self.shared.totals.reconnects.add(1);
                     }
+                    self.shared.tell(|| Event::Connected {
+                        broker: self.link.id(),
+                        address: channel.address().into(),
+                        again,
+                    });
                     let death = Box::pin(channel.death());
                     let id = self.shared.next_connection();
                     self.line = Some(Line { channel, id, version, death, proven: false });
@@ -85,6 +97,7 @@ impl Sender {
             Err(error) => Attempt::failed(&address, &error),
         };
         tracing::debug!(broker = self.link.broker, stage = attempt.stage, cause = %attempt.cause, "cannot connect");
+        self.shared.tell(|| Event::NotConnected { broker: self.link.id(), attempt: attempt.clone() });
         self.link.failed(attempt);
         self.connect_at = Some(Instant::now() + self.backoff.next_delay(self.shared.seams.random.bits64()));
         self.shared.refresh_metadata();

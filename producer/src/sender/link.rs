@@ -47,6 +47,11 @@ impl Link {
         })
     }
 
+    /// The broker's id; -1: nowhere.
+    pub(crate) fn id(&self) -> i32 {
+        self.broker.unwrap_or(-1)
+    }
+
     fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -20,6 +20,7 @@ use super::request::{Draft, InFlight, Part, REQUEST_SIZE, Responses, Wait, answe
 use crate::accumulator::{Entry, Partition, Pick};
 use crate::config::Acks;
 use crate::linger::{Decision, RoundTrip, Situation};
+use crate::observer::Event;
 use crate::partition::Answer;
 use crate::shared::Shared;
 
@@ -70,7 +71,7 @@ pub(super) struct Sender {
 }
 
 /// What the task woke for.
-enum Event {
+enum Wake {
     Answer,
     Death(Arc<ChannelDeath>),
     Connected(Result<Channel, ChannelError>),
@@ -125,18 +126,18 @@ impl Sender {
             }
             self.set_alarm(alarm.as_mut(), wake_at);
             match self.next_event(alarm.as_mut()).await {
-                Event::Answer => self.take_answers(),
-                Event::Death(death) => {
+                Wake::Answer => self.take_answers(),
+                Wake::Death(death) => {
                     self.take_answers();
                     self.lose_line(&death);
                 }
-                Event::Connected(result) => self.connected(result),
-                Event::Bell | Event::Alarm => {}
+                Wake::Connected(result) => self.connected(result),
+                Wake::Bell | Wake::Alarm => {}
             }
         }
     }
 
-    async fn next_event(&mut self, alarm: Pin<&mut Sleep>) -> Event {
+    async fn next_event(&mut self, alarm: Pin<&mut Sleep>) -> Wake {
         let Self { line, in_flight, connecting, link, .. } = self;
         let answered = std::future::poll_fn(|cx| match in_flight.front_mut() {
             Some(front) => front.poll_answered(cx),
@@ -157,11 +158,11 @@ impl Sender {
         // Answers first: what was answered never expires, and never counts as lost.
         tokio::select! {
             biased;
-            () = answered => Event::Answer,
-            death = died => Event::Death(death),
-            result = opened => Event::Connected(result),
-            () = link.rung() => Event::Bell,
-            () = alarm => Event::Alarm,
+            () = answered => Wake::Answer,
+            death = died => Wake::Death(death),
+            result = opened => Wake::Connected(result),
+            () = link.rung() => Wake::Bell,
+            () = alarm => Wake::Alarm,
         }
     }
 
@@ -415,6 +416,7 @@ impl Sender {
     fn answered(&mut self, request: InFlight, response: Option<ProduceResponse>) {
         let took = request.sent.elapsed();
         self.shared.metrics.requested(ApiKey::Produce, took);
+        self.shared.tell(|| Event::Answered { broker: self.link.id(), batches: request.parts.len(), took });
         if !request.has_retry {
             self.round_trip.record(took);
         }

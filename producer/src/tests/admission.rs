@@ -6,7 +6,7 @@ use gapless_common::types::PartitionId;
 
 use super::*;
 use crate::fake::Plan;
-use crate::{HeaderRef, RecordView, Rejection};
+use crate::{HeaderRef, Permit, RecordView, Rejection, Resume, Topic};
 
 /// A producer whose buffer holds four batches of 1000 bytes, with one request that is not answered for ten seconds.
 async fn tight(fake: &Fake) -> Producer {
@@ -56,6 +56,68 @@ async fn a_send_that_is_dropped_while_it_waits_has_sent_nothing() {
     producer.flush(20 * SECOND).await.unwrap();
     assert!(fake.log("t", 0).iter().all(|value| !value.starts_with('n')));
     assert_eq!(producer.handle_memory_used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_send_that_is_dropped_at_any_moment_leaves_nothing_behind() {
+    // From before its first poll to after it has got what it waited for; and then with its delivery.
+    for moments in 0..16 {
+        let fake = Fake::new(1);
+        let producer = tight(&fake).await;
+        let large = |letter| Record::new("t").value(vec![letter; 700]);
+        while producer.try_send(large(b'a')).is_ok() {
+            tokio::task::yield_now().await;
+        }
+        let mut first = Box::pin(producer.send(large(b'n')));
+        let mut behind = Box::pin(producer.send(large(b'b')));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut admitted = None;
+        for moment in 0..moments {
+            if admitted.is_none()
+                && let std::task::Poll::Ready(delivery) = first.as_mut().poll(&mut context)
+            {
+                admitted = Some(delivery.unwrap());
+            }
+            assert!(admitted.is_some() || behind.as_mut().poll(&mut context).is_pending(), "in line");
+            tokio::time::sleep(if moment < 8 { SECOND / 10 } else { 2 * SECOND }).await;
+        }
+        let expected = usize::from(admitted.is_some());
+        drop((first, admitted));
+        // Whoever stood behind gets its turn.
+        drop(behind.await.unwrap());
+        producer.flush(60 * SECOND).await.unwrap();
+        assert_eq!(producer.handle_memory_used(), 0, "dropped after {moments} polls");
+        let sent = |letter| fake.log("t", 0).iter().filter(|value| value.starts_with(letter)).count();
+        assert_eq!((sent('n'), sent('b')), (expected, 1), "dropped after {moments} polls");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_is_dropped_loses_no_record() {
+    let fake = Fake::new(1);
+    let producer = builder(&fake).build().await.unwrap();
+    fake.plan([Plan::Late(SECOND), Plan::Cut]);
+    for (number, mut delivery) in send(&producer, 10).await.into_iter().enumerate() {
+        // Awaited for a while, or not at all.
+        if number % 2 == 0 {
+            assert!(tokio::time::timeout(SECOND / 10, &mut delivery).await.is_err());
+        }
+    }
+    assert_eq!(told(producer.send(record(10)).await.unwrap()).await, Ok(10));
+    assert_eq!(fake.log("t", 0), numbers(0..11));
+}
+
+#[test]
+fn handles_and_futures_go_wherever_a_task_goes() {
+    fn is_send<T: Send>(_: T) {}
+    // Never run: it compiles.
+    let _ = |producer: &Producer, topic: &Topic, permit: Permit| {
+        is_send(builder(&Fake::new(1)).build());
+        is_send((producer.send(record(0)), producer.reserve("t", 1), topic.send(RecordView::new())));
+        is_send((producer.flush(SECOND), producer.close(SECOND), topic.partition_count()));
+        is_send(producer.resume("t", 0, 1, Resume::Settle(SECOND)));
+        is_send(permit);
+    };
 }
 
 #[tokio::test(start_paused = true)]

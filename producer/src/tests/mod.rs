@@ -4,6 +4,7 @@ mod admission;
 mod brokers;
 mod failures;
 mod flow;
+mod observing;
 mod random;
 mod reaching;
 mod settle;

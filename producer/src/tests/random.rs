@@ -2,12 +2,14 @@
 //! the log once, in order.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use gapless_common::error_code::ErrorCode;
 use gapless_common::seam::Random;
 
 use super::*;
 use crate::fake::Plan;
+use crate::observer::Event;
 use crate::{Acked, Halt, OnFailure, RecordView, Resume, SettledFate};
 
 fn plan(random: &Random) -> Plan {
@@ -68,8 +70,15 @@ async fn disorder(seed: u64) {
     let fake = Fake::new(3);
     let skip = random.below(2) == 0;
     let settles = random.below(3) > 0;
+    let resolved = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&resolved);
     let producer = Producer::builder()
         .bootstrap_servers("fake:1")
+        .observer(Arc::new(move |event: &Event| {
+            if let Event::Resolved { batch, .. } = event {
+                counter.fetch_add(u64::from(batch.records), Ordering::Relaxed);
+            }
+        }))
         .seams(fake.seams(seed))
         .batch_size(512 + usize::try_from(random.below(4000)).unwrap())
         .buffer_memory(16_384)
@@ -150,6 +159,8 @@ async fn disorder(seed: u64) {
     }
     assert_eq!(producer.handle_memory_used(), 0, "seed {seed}");
     assert_eq!(producer.stats().records_under_way(), 0, "seed {seed}");
+    let admitted = producer.stats().records_admitted;
+    assert_eq!(resolved.load(Ordering::Relaxed), admitted, "seed {seed}: observers are told of each once");
 }
 
 #[test]

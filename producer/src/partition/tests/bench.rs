@@ -110,7 +110,7 @@ impl Bench {
         self.halted = effects.halted.or(self.halted.take());
         self.refresh |= effects.refresh_metadata;
         self.retries.extend(effects.retries);
-        if let Some(Settlement { batches, halted }) = effects.settled {
+        if let Some(Settlement { batches, halted, .. }) = effects.settled {
             let told = |batch: SettledBatch| (batch.records, settled_fate(&batch.fate));
             self.settled = Some((batches.into_iter().map(told).collect(), halted.map(|(number, _)| number)));
         }
