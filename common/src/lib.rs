@@ -11,6 +11,18 @@
 //!
 //! Nothing here knows of files or command lines.
 
+// What a peer sends is judged, not trusted: nothing of it may end in a panic.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable
+    )
+)]
+
 pub mod backoff;
 pub mod channel;
 pub mod error_code;

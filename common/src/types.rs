@@ -155,7 +155,9 @@ impl fmt::Display for TopicId {
         let bits = u128::from_be_bytes(self.0);
         for at in 0..22 {
             let value = if at == 21 { (bits << 4) & 0x3f } else { (bits >> (122 - 6 * at)) & 0x3f };
-            fmt::Write::write_char(f, char::from(BASE64[usize::try_from(value).unwrap_or(0)]))?;
+            // Six bits are a place in the table.
+            let symbol = usize::try_from(value).ok().and_then(|place| BASE64.get(place)).unwrap_or(&b'A');
+            fmt::Write::write_char(f, char::from(*symbol))?;
         }
         Ok(())
     }

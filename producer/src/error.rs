@@ -16,6 +16,7 @@ use crate::record::Record;
 
 /// Why a producer did not come about.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum BuildError {
     /// A setting that cannot be.
     #[error(transparent)]
@@ -30,6 +31,7 @@ pub enum BuildError {
 
 /// Why there is no producer id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum IdentityError {
     /// Refused for good.
     #[error("{address} refuses a producer id: {code}; grant IdempotentWrite, or set idempotence=false")]

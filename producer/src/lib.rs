@@ -23,6 +23,9 @@
 //! # }
 //! ```
 //!
+//! More that runs, against a broker, is in `producer/examples`: `send_one`; `many`, with backpressure by [`Permit`]s; `per_batch`,
+//! what became of each record for one wait a batch; `halt_and_resume`; `observer`.
+//!
 //! # The promise
 //! With the defaults (`acks` all, idempotence, at most five requests in flight), what was acknowledged is in the log exactly
 //! once, in order, without a gap. When a record fails, its partition halts: later records fail behind it and `send` gives
@@ -63,6 +66,17 @@
 //! - `metadata`: who leads what, and the producer's id. `shared` is what all of them share; `metrics`, `stats` count,
 //!   `observer` tells.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable
+    )
+)]
+
 mod accumulator;
 mod builder;
 pub mod config;
@@ -97,7 +111,10 @@ pub use error::{
     BuildError, FlushError, IdentityError, Rejection, ResumeError, SendError, TopicError, Unreachable,
 };
 pub use fate::{Acked, Cause, DeliveryError, Failure, Fate, FirstFailed, Halt, PartitionName};
+pub use gapless_common::error_code::ErrorCode;
 pub use gapless_common::records::{Compression, HeaderRef};
+pub use gapless_common::seam::Seams;
+pub use gapless_common::types::{Offset, PartitionId, TopicId};
 pub use observer::Observer;
 pub use producer::{Permit, Producer, Topic};
 pub use record::{Record, RecordView};

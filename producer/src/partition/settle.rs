@@ -230,16 +230,15 @@ impl<B: Batch> Machine<B> {
         effects.settled = Some(Settlement { batches, generation, halted });
     }
 
-    /// What was not found out is kept for another settle. An attempt without an answer counts as lost.
+    /// What was not found out is kept for another settle. Each of these has lost an attempt already, so one more without an answer
+    /// changes nothing.
     fn put_back(&mut self) {
         self.state = State::Halted;
         self.in_flight = 0;
         self.doubts.settling_until = None;
         self.doubts.kept = std::mem::take(&mut self.queue);
         for entry in &mut self.doubts.kept {
-            if entry.flight.take().is_some() {
-                entry.lost_attempts = entry.lost_attempts.saturating_add(1);
-            }
+            entry.flight = None;
         }
     }
 }

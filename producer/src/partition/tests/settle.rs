@@ -96,6 +96,40 @@ fn a_later_ack_proves_what_was_sent_before_it() {
 }
 
 #[test]
+fn what_a_later_ack_has_proven_is_told_when_time_is_up() {
+    let mut bench = halted(&[1, 1, 1]);
+    bench.settle(1, 10 * SECOND).unwrap();
+    let (first, _, _) = bench.resend(B);
+    bench.ack(first, 101);
+    let (unanswered, _, _) = bench.resend(B);
+    let (third, _, _) = bench.resend(B);
+    bench.ack(third, 103);
+    assert!(bench.settled.is_none(), "the second may still tell its own offset");
+    bench.pass(10 * SECOND);
+    assert_eq!(bench.settled(), (vec![(1, "acked 101"), (1, "acked -1"), (1, "acked 103")], None));
+    bench.ack(unanswered, 102);
+    goes_on(&mut bench, 1);
+}
+
+#[test]
+fn draining_takes_no_longer_than_the_settle_may() {
+    let mut bench = halted(&[1, 1, 1]);
+    let end = bench.now + 10 * SECOND;
+    bench.settle(1, 10 * SECOND).unwrap();
+    let (first, _, _) = bench.resend(B);
+    bench.ack(first, 101);
+    let (second, _, _) = bench.resend(B);
+    bench.resend(B);
+    bench.refuse(second, ErrorCode::INVALID_TIMESTAMP);
+    assert_eq!((bench.next(B), bench.machine.deadline()), (Next::Nothing, Some(end)), "Draining");
+    assert!(bench.settled.is_none());
+    bench.pass(10 * SECOND);
+    let (batches, halted) = bench.settled();
+    assert_eq!((batches[0], batches.len(), halted), ((1, "acked 101"), 3, Some(2)));
+    assert!(batches[1..].iter().all(|(_, fate)| fate.contains("INVALID_TIMESTAMP")), "{batches:?}");
+}
+
+#[test]
 fn time_up_halts_again_and_keeps_the_rest_for_another_settle() {
     let mut bench = halted(&[1, 1]);
     bench.settle(1, 10 * SECOND).unwrap();
@@ -292,6 +326,7 @@ fn one_settle_at_a_time_and_one_that_is_stopped_can_be_begun_again() {
     bench.ack(first, 101);
     let (second, _, _) = bench.resend(B);
     bench.machine.stop_settling(2);
+    assert_eq!(bench.settle(1, SECOND), Err(CannotResume::Settling), "that was another halt's");
     bench.machine.stop_settling(1);
     assert_eq!(bench.next(B), Next::Nothing);
     bench.ack(second, 102);
