@@ -10,6 +10,7 @@
 //! - [`frozen`]: a sender that outlives halts, and leaves no hole behind.
 //! - [`mounts`]: a small file system of its own, where the user may mount one.
 //! - [`exposition`] and [`http`]: metrics read as Prometheus would read them.
+//! - [`terminal`]: a program that asks, and somebody who answers.
 //! - [`monitoring`]: the catalogue, the dashboards and the alert rules of `grafana/`.
 //! - [`wait`]: waiting for conditions; no test passes or fails by a clock.
 //!
@@ -32,4 +33,5 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod requests;
+pub mod terminal;
 pub mod wait;

@@ -14,6 +14,7 @@ use gapless_tests::{
     broker::{Broker, clean_environment},
     http, librdkafka,
     raw::RawClient,
+    terminal,
 };
 
 const RECORDS: usize = 60;
@@ -29,9 +30,17 @@ fn start(data: &Path) -> Broker {
 }
 
 fn log_tool(arguments: &[&str]) -> (Option<i32>, String) {
+    ended(log_command(arguments).output().unwrap())
+}
+
+fn log_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binaries::path("gapless-broker"));
     clean_environment(&mut command);
-    let Output { status, stdout, stderr } = command.arg("log").args(arguments).output().unwrap();
+    command.arg("log").args(arguments);
+    command
+}
+
+fn ended(Output { status, stdout, stderr }: Output) -> (Option<i32>, String) {
     (status.code(), [String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap()].concat())
 }
 
@@ -113,9 +122,15 @@ fn a_flipped_bit_costs_its_batch_and_the_operator_decides_about_the_rest() {
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains(&format!("{name} at position {position}, offset {lost}")), "{text}");
     let repair = |way| ["repair", dir, "--topic", "rotten", "--partition", "0", way, "--yes"];
-    let unasked = &repair("--set-aside")[..7];
+    let set_aside = repair("--set-aside");
+    let unasked = &set_aside[..7];
     assert_eq!(log_tool(unasked).0, Some(1), "nobody said yes");
-    let (code, text) = log_tool(&repair("--set-aside"));
+    for no in ["n", "", "what?"] {
+        let (code, text) = ended(terminal::answer(&mut log_command(unasked), no));
+        assert!(text.contains("Go on? [y/N]") && text.contains("nothing was changed"), "{no}: {text}");
+        assert_eq!((code, log_tool(&["check", dir]).0), (Some(1), Some(1)), "{no}: {text}");
+    }
+    let (code, text) = ended(terminal::answer(&mut log_command(unasked), "y"));
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(log_tool(&["check", dir]).0, Some(0));
     let mut broker = start(&data);
