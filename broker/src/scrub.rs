@@ -3,10 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gapless_common::types::Offset;
+use gapless_common::{protocol::Text, types::Offset};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::{log::Scrubbed, shared::Shared};
+use crate::{log::Scrubbed, shared::Shared, topics::Catalogue};
 
 /// A pass begins no sooner than so long after the one before: little data is not read again all the time.
 const PASS_INTERVAL: Duration = Duration::from_secs(3600);
@@ -16,7 +16,7 @@ const STEPS_PER_SECOND: u64 = 16;
 const STEP_BYTES: std::ops::RangeInclusive<u64> = (64 << 10)..=(4 << 20);
 
 /// A partition, in the order in which they are walked through: topic and number.
-type Key = (String, i32);
+type Key = (Text, i32);
 
 /// Where the scrub stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub(crate) async fn run(broker: Arc<Shared>) {
     }
     let mut schedule = Schedule::new(broker.config.scrub_bytes_per_second, Instant::now());
     loop {
-        match schedule.next(|key, inclusive| partition_from(&broker, key, inclusive)) {
+        match schedule.next(|key, inclusive| partition_from(&broker.catalogue, key, inclusive)) {
             Step::Rest(until) => {
                 sleep_until(until).await;
                 schedule.begin_pass(Instant::now());
@@ -112,16 +112,17 @@ pub(crate) async fn run(broker: Arc<Shared>) {
 }
 
 /// The first partition at or behind `key`.
-fn partition_from(broker: &Shared, key: Option<&Key>, inclusive: bool) -> Option<Key> {
-    broker.catalogue.all().iter().find_map(|topic| {
-        let name = topic.name.to_string();
-        let first = match key {
-            Some((known, _)) if name < *known => return None,
-            Some((known, partition)) if name == *known => partition + i32::from(!inclusive),
-            _ => 0,
-        };
-        topic.partition(first).map(|_| (name, first))
-    })
+fn partition_from(topics: &Catalogue, key: Option<&Key>, inclusive: bool) -> Option<Key> {
+    let topic = topics.first_from(key.map(|(name, _)| &**name))?;
+    let first = match key {
+        Some((name, partition)) if *name == topic.name => partition + i32::from(!inclusive),
+        _ => 0,
+    };
+    // Every topic has one at least.
+    match topic.partition(first) {
+        Some(_) => Some((topic.name.clone(), first)),
+        None => topics.first_behind(&topic.name).map(|next| (next.name.clone(), 0)),
+    }
 }
 
 #[cfg(test)]

@@ -499,21 +499,25 @@ impl PartitionLog {
         }
         let (flown, retired) = self.with_shared(|shared| {
             let flown = shared.flush.flying;
+            let retired = shared.gone == Some(Gone::Retired);
             shared.flush.under_way = false;
             if result.is_ok() {
                 shared.flush.flying = Group::default();
                 shared.flushed = end;
                 shared.high_watermark = shared.high_watermark.max(end);
                 self.queue(shared);
+                if !retired {
+                    // In here: of a log that is retired from now on the marks are forgotten, and stay so.
+                    self.environment.flusher.flushed(self.site.mark_key(), mark);
+                }
             }
-            (flown, shared.gone == Some(Gone::Retired))
+            (flown, retired)
         });
         self.environment.flusher.observer().flushed(took, flown.batches, result.is_err());
         match result {
             Ok(()) => {
                 self.changed();
                 if !retired {
-                    self.environment.flusher.flushed(self.site.mark_key(), mark);
                     self.note_flushed(flown.bytes);
                 }
             }

@@ -49,6 +49,8 @@ struct Body {
     times: Option<TimeIndex>,
     /// Milliseconds since 1970, once known.
     began: Option<i64>,
+    /// By this process: it was empty when it was opened.
+    begun_here: bool,
 }
 
 impl Segment {
@@ -56,7 +58,8 @@ impl Segment {
     pub(super) fn new(file: Arc<dyn File>, contents: Contents, verified: Verified) -> Self {
         let Contents { summary, index, times } = contents;
         let (file, index) = (Held::Pinned(file), SegmentIndex::Memory(index));
-        let body = Body { file, summary, index, times: Some(times), began: None };
+        let (began, begun_here) = (None, summary.size == 0);
+        let body = Body { file, summary, index, times: Some(times), began, begun_here };
         Self { base_offset: summary.base_offset, verified, body: Mutex::new(body) }
     }
 
@@ -86,7 +89,7 @@ impl Segment {
         let index_file = sealed.seal(directory.join(index_name(base_offset)), index_file);
         let index = SegmentIndex::in_file(index_file, &index);
         let file = Held::Sealed(Arc::new(sealed.seal(path, file)));
-        let body = Mutex::new(Body { file, summary, index, times: None, began: None });
+        let body = Mutex::new(Body { file, summary, index, times: None, began: None, begun_here: false });
         Ok(Some((Self { base_offset, verified: Verified::nothing(), body }, summary)))
     }
 
@@ -158,14 +161,21 @@ impl Segment {
         retention::Held { next_offset, size, max_timestamp }
     }
 
-    /// When the segment was begun, to the next check of retention: by the wall clock if such a check saw it empty, else
-    /// by its first batch. `None` while it is empty, or when that cannot be read.
+    /// When the segment was begun, to the next check of retention: by the wall clock if this process began it, else by its
+    /// first batch. `None` while it is empty, or when that cannot be read.
+    ///
+    /// Kafka goes by the timestamps of batches alone (`LogSegment.timeWaitedForRoll`: the new one's less the first one's), and
+    /// looks only when one is appended. Here it is looked without, so that what is in a partition that nobody writes to any
+    /// more can expire; and by timestamps each check would then seal what a backfill of old records has just begun.
     pub(super) async fn began(&self, now_ms: i64) -> Option<i64> {
         {
             let mut body = self.body();
             if body.summary.size == 0 {
                 body.began = Some(now_ms);
                 return None;
+            }
+            if body.begun_here {
+                body.began.get_or_insert(now_ms);
             }
             if body.began.is_some() {
                 return body.began;
@@ -299,8 +309,7 @@ impl Segment {
         Some((timestamp, self.base_offset.plus(i64::from(relative))))
     }
 
-    /// A walk whose first batch holds `offset`, and that batch. `None` when there is none up to `end`, a position where a
-    /// batch begins or the segment ends.
+    /// A walk whose first batch holds `offset`, and that batch. `None` when there is none up to the end of the segment.
     pub(super) async fn find(
         &self,
         offset: Offset,

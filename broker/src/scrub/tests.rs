@@ -12,7 +12,7 @@ use crate::{
 };
 
 fn key(topic: &str, partition: i32) -> Key {
-    (topic.to_owned(), partition)
+    (topic.into(), partition)
 }
 
 /// The first of `keys`, which are in order.
@@ -72,6 +72,32 @@ async fn a_step_is_a_share_of_a_second_within_bounds() {
 }
 
 #[tokio::test]
+async fn the_next_partition_is_found_by_name_and_number() {
+    let rig = Rig::new();
+    let broker = rig.start("boot").await;
+    for (topic, partitions) in [("b", 3), ("a", 1), ("d", 1)] {
+        broker.catalogue().create(topic, partitions, std::collections::BTreeMap::new()).await.unwrap();
+    }
+    for (from, inclusive, found) in [
+        (None, true, Some(key("a", 0))),
+        (Some(key("a", 0)), true, Some(key("a", 0))),
+        (Some(key("a", 0)), false, Some(key("b", 0))),
+        (Some(key("b", 1)), true, Some(key("b", 1))),
+        (Some(key("b", 1)), false, Some(key("b", 2))),
+        (Some(key("b", 2)), false, Some(key("d", 0))),
+        // Deleted since.
+        (Some(key("c", 5)), true, Some(key("d", 0))),
+        (Some(key("c", 5)), false, Some(key("d", 0))),
+        (Some(key("d", 0)), false, None),
+        (Some(key("e", 0)), true, None),
+    ] {
+        let next = partition_from(broker.catalogue(), from.as_ref(), inclusive);
+        assert_eq!(next, found, "{from:?}, inclusive {inclusive}");
+    }
+    assert!(broker.stop().await);
+}
+
+#[tokio::test]
 async fn rot_in_what_nobody_reads_is_found_and_counted_and_other_partitions_go_on() {
     let mut rig = Rig::new();
     rig.config.scrub_bytes_per_second = 0;
@@ -89,7 +115,7 @@ async fn rot_in_what_nobody_reads_is_found_and_counted_and_other_partitions_go_o
     let mut schedule = Schedule::new(1 << 30, Instant::now());
     let mut seen = (0, 0);
     while let Step::Scrub(key, from) =
-        schedule.next(|key, inclusive| partition_from(&broker.shared, key, inclusive))
+        schedule.next(|key, inclusive| partition_from(&broker.shared.catalogue, key, inclusive))
     {
         let scrubbed = broker.shared.catalogue.partition(&key.0, key.1).unwrap().scrub(from, 1).await;
         seen = (seen.0 + u32::from(scrubbed.corrupt), seen.1 + scrubbed.bytes);

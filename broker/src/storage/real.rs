@@ -152,8 +152,9 @@ impl Files for RealFiles {
         Box::pin(async move {
             let device = retry_on_intr(|| rustix::fs::statvfs(&self.root))?;
             Ok(Space {
-                available: device.f_bavail * device.f_frsize,
-                size: device.f_blocks * device.f_frsize,
+                // Network file systems may claim to have more than there can be.
+                available: device.f_bavail.saturating_mul(device.f_frsize),
+                size: device.f_blocks.saturating_mul(device.f_frsize),
             })
         })
     }

@@ -146,7 +146,7 @@ pub const CONFIG_KEYS: &[ConfigKey] = &[
     ConfigKey {
         name: "segment.ms",
         kind: ConfigType::Long,
-        documentation: "How long after its first record a segment is sealed although it is not full, in milliseconds.",
+        documentation: "How long after it was begun a segment is sealed although it is not full, in milliseconds. Unlike in Apache Kafka not by the timestamps of its records, unless it was begun before the last start of the broker.",
         set: |config, value| {
             config.segment_ms = number(value, 1, i64::MAX)?;
             Ok(())

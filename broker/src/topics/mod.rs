@@ -17,6 +17,7 @@ pub mod survey;
 
 use std::{
     collections::BTreeMap,
+    ops::Bound,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
@@ -140,6 +141,20 @@ impl Catalogue {
     /// All topics by name.
     pub fn all(&self) -> Vec<Arc<Topic>> {
         self.read(|index| index.by_name.values().cloned().collect())
+    }
+
+    /// The first topic by name, from `name` on; without one the first of all.
+    pub fn first_from(&self, name: Option<&str>) -> Option<Arc<Topic>> {
+        let from = name.map_or(Bound::Unbounded, Bound::Included);
+        self.read(|index| {
+            index.by_name.range::<str, _>((from, Bound::Unbounded)).next().map(|(_, topic)| topic.clone())
+        })
+    }
+
+    /// The first topic by name behind `name`.
+    pub fn first_behind(&self, name: &str) -> Option<Arc<Topic>> {
+        let behind = (Bound::Excluded(name), Bound::Unbounded);
+        self.read(|index| index.by_name.range::<str, _>(behind).next().map(|(_, topic)| topic.clone()))
     }
 
     /// Whether a topic could be created so, as far as can be told beforehand.

@@ -98,6 +98,29 @@ async fn a_segment_is_sealed_when_it_is_old_enough() {
 }
 
 #[tokio::test]
+async fn a_backfill_of_old_records_is_not_sealed_at_every_check() {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    let mut log = rig.create().await;
+    let week = RetentionLimits { segment_ms: 7000, ..KEEP_ALL };
+    let mut now = 1_000_000;
+    for round in 0..3 {
+        // One check for each thousand milliseconds; the eighth is the first that finds it old enough.
+        for check in 0..9 {
+            append_durably(&log, &batch(None, 5, &["of long ago"])).await;
+            log.retain(&week, now).await.unwrap();
+            let expected = round + 1 + usize::from(check == 8);
+            assert_eq!(log.segment_count(), expected, "round {round}, check {check}");
+            now += 1000;
+        }
+    }
+    // What an earlier process began is as old as its first record says.
+    append_durably(&log, &batch(None, 5, &["of long ago"])).await;
+    (log, _) = rig.reopen(Boot::Same).await;
+    log.retain(&week, now).await.unwrap();
+    assert_eq!(log.segment_count(), 5);
+}
+
+#[tokio::test]
 async fn deleted_records_are_gone_before_the_answer() {
     let (mut rig, log) = segmented(60).await;
     for (before, start) in [(Some(10), 10), (Some(5), 10), (Some(100), 100), (Some(100), 100)] {
