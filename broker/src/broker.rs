@@ -23,7 +23,7 @@ use crate::{
     scrub,
     shared::{Endpoint, Shared, Vitals},
     stage::StageSetter,
-    storage::{Files, LockGuard, group_flush::DiskFlush, small_file::SmallFileError, spare::Spare},
+    storage::{Files, LockGuard, group_flush::DiskFlush, is_full, small_file::SmallFileError, spare::Spare},
     topics::{Catalogue, OpenTopicsError, Store, meta::Meta},
 };
 
@@ -169,7 +169,14 @@ impl Broker {
             listeners.push((listener, Arc::new(Endpoint { host: host.to_owned(), port })));
         }
         // Recovery is done, and the ports are ours.
-        meta.confirm(all_recovered).await?;
+        match meta.confirm(all_recovered).await {
+            Err(SmallFileError::Io { source, .. }) if is_full(&source) => {
+                // Retention and clients can free the disk only once this serves.
+                spare.give_up().await;
+                meta.confirm(all_recovered).await?;
+            }
+            confirmed => confirmed?,
+        }
         let budget = MemoryBudget::new(config.max_inflight_bytes, config.max_request_bytes);
         let shared = Arc::new(Shared {
             connections: OpenConnections::new(metrics.connections.clone()),

@@ -311,3 +311,38 @@ async fn a_start_that_cannot_make_names_durable_serves_nothing() {
     assert!(rig.faults.dir_syncs.load(Ordering::SeqCst) >= before + 5);
     assert!(broker.stop().await);
 }
+
+#[tokio::test]
+async fn a_start_on_a_full_disk_takes_the_room_that_was_kept() {
+    let rig = Rig::new();
+    let broker = rig.start("a").await;
+    let peer = client(&broker).await;
+    assert_eq!(create(&peer, "events").await, ErrorCode::NONE);
+    append(&peer, "events", "kept").await;
+    broker.shared.spare.fill().await;
+    assert!(broker.stop().await);
+    // Less than nothing: the mark of the clean stop goes, and is to give no room.
+    rig.faults.fill_up_to(-1000);
+    let broker = rig.start("a").await;
+    let log = broker.shared.catalogue.partition("events", 0).unwrap();
+    assert_eq!((log.state(), log.end_offset().0), (State::Online, 1));
+    assert!(broker.stop().await);
+}
+
+#[tokio::test]
+async fn a_topic_that_was_not_created_is_none_before_its_partitions_go() {
+    let rig = Rig::new();
+    let broker = rig.start("a").await;
+    let peer = client(&broker).await;
+    *rig.faults.sync_fails_of.lock().unwrap() = Some("topics".into());
+    assert_eq!(create(&peer, "events").await, ErrorCode::KAFKA_STORAGE_ERROR);
+    let when = |what: &str| rig.faults.when(what).unwrap_or_else(|| panic!("{what}"));
+    let steps = ["remove topics/events/topic.json", "remove_dir topics/events"].map(when);
+    let synced_between =
+        rig.faults.names.lock().unwrap()[steps[0]..steps[1]].contains(&"sync topics/events".to_owned());
+    assert!(steps[0] < steps[1] && synced_between);
+    *rig.faults.sync_fails_of.lock().unwrap() = None;
+    assert_eq!(create(&peer, "events").await, ErrorCode::NONE);
+    append(&peer, "events", "first").await;
+    assert!(broker.stop().await);
+}

@@ -7,7 +7,9 @@
 //!
 //! File: magic `GLPS`, format version u32, topic id, partition u32, the beginning of the segment up to `offset`
 //! ([`Summary::encode`]), leader epochs (number u32; each epoch 32 bits and first offset 64), producers
-//! ([`Sequencer::encode`]), CRC-32 of all that. Big-endian.
+//! ([`Sequencer::encode`]), CRC-32 of all that. Big-endian. One that has none before it that could take its place, since
+//! retention has deleted what that speaks of, is there twice in its file, each time with zeroes before the CRC up to a whole
+//! number of blocks: a bad sector costs one of the two.
 
 use std::{
     io,
@@ -21,7 +23,7 @@ use super::Site;
 use super::epochs::LeaderEpochs;
 use super::sequencer::Sequencer;
 use super::summary::Summary;
-use crate::storage::{Files, replace_file, spare::Spare};
+use crate::storage::{Files, is_full, is_lost, replace_file, spare::Spare};
 
 const MAGIC: [u8; 4] = *b"GLPS";
 const FORMAT_VERSION: u32 = 1;
@@ -30,12 +32,18 @@ pub(super) const KEPT: usize = 2;
 /// A file larger than this is not ours: 100,000 producers with five batches each take 13 MB.
 const SIZE_MAX: u64 = 256 << 20;
 
+/// What a disk loses at once, at the least, in bytes: a page of the page cache.
+const BLOCK: usize = 4096;
+const CHECKSUM: usize = 4;
+
 /// What a partition knew when [`Summary::next_offset`] of `at` was its next offset.
 pub(super) struct Checkpoint {
     /// The segment that was active, up to there.
     pub at: Summary,
     pub epochs: LeaderEpochs,
     pub sequencer: Sequencer,
+    /// It is there twice, and the other copy cannot be believed.
+    pub one_copy_is_bad: bool,
 }
 
 /// The content of a checkpoint's file but for its checksum, which takes its time and needs no lock.
@@ -58,7 +66,7 @@ pub(super) fn encode(site: &Site, at: &Summary, epochs: &LeaderEpochs, sequencer
 
 /// What a file says, if it is whole and of this partition.
 fn decode(site: &Site, mut bytes: Bytes, producers_max: usize) -> Option<Checkpoint> {
-    let mut checksum = bytes.split_off(bytes.len().checked_sub(4)?);
+    let mut checksum = bytes.split_off(bytes.len().checked_sub(CHECKSUM)?);
     if checksum.get_u32() != crc32fast::hash(&bytes) {
         return None;
     }
@@ -78,7 +86,8 @@ fn decode(site: &Site, mut bytes: Bytes, producers_max: usize) -> Option<Checkpo
         epochs.assign(LeaderEpoch(bytes.try_get_i32().ok()?), Offset(bytes.try_get_i64().ok()?));
     }
     let sequencer = Sequencer::decode(&mut bytes, at.next_offset, producers_max)?;
-    bytes.is_empty().then_some(Checkpoint { at, epochs, sequencer })
+    let is_all = bytes.iter().all(|byte| *byte == 0);
+    is_all.then_some(Checkpoint { at, epochs, sequencer, one_copy_is_bad: false })
 }
 
 pub(super) fn path(directory: &Path, offset: Offset) -> PathBuf {
@@ -92,24 +101,38 @@ pub(super) fn parse_name(name: &str) -> Option<Offset> {
     all_digits.then(|| digits.parse().ok().map(Offset)).flatten()
 }
 
-/// Writes one; it is durable when this returns. With `spare` it is written even on a full disk.
+/// Writes one; it is durable when this returns. With `spare` it is one that nothing can take the place of: it is written twice,
+/// and on a full disk once, with the room that is kept for that.
 pub(super) async fn write(
     files: &dyn Files,
     spare: Option<&Spare>,
     site: &Site,
     offset: Offset,
-    mut content: BytesMut,
+    content: BytesMut,
 ) -> io::Result<()> {
-    let checksum = crc32fast::hash(&content);
-    content.put_u32(checksum);
-    let (path, content) = (path(&site.directory, offset), content.freeze());
-    match spare {
-        Some(spare) => spare.replace_file(&path, content).await.map(drop),
-        None => replace_file(files, &path, content).await.map(drop),
+    let path = path(&site.directory, offset);
+    let Some(spare) = spare else {
+        return replace_file(files, &path, with_checksum(content)).await.map(drop);
+    };
+    let mut padded = content.clone();
+    padded.resize((content.len() + CHECKSUM).next_multiple_of(BLOCK) - CHECKSUM, 0);
+    let padded = with_checksum(padded);
+    match replace_file(files, &path, [&padded[..], &padded[..]].concat().into()).await {
+        Err(error) if is_full(&error) => spare.replace_file(&path, with_checksum(content)).await.map(drop),
+        written => written.map(drop),
     }
 }
 
+fn with_checksum(mut content: BytesMut) -> Bytes {
+    let checksum = crc32fast::hash(&content);
+    content.put_u32(checksum);
+    content.freeze()
+}
+
 /// Reads one; `None` if it cannot be believed.
+///
+/// # Errors
+/// It would not be read, nor, if it is there twice, either of its copies.
 pub(super) async fn read(
     files: &dyn Files,
     site: &Site,
@@ -121,8 +144,24 @@ pub(super) async fn read(
     if size > SIZE_MAX {
         return Ok(None);
     }
-    let bytes = file.read_at(0, usize::try_from(size).unwrap_or(usize::MAX)).await?;
-    Ok(decode(site, bytes, producers_max).filter(|checkpoint| checkpoint.at.next_offset == offset))
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let part = async |from: usize, len: usize| {
+        let bytes = file.read_at(from as u64, len).await?;
+        io::Result::Ok(decode(site, bytes, producers_max).filter(|read| read.at.next_offset == offset))
+    };
+    let whole = part(0, size).await;
+    if matches!(&whole, Ok(Some(_))) || !size.is_multiple_of(2 * BLOCK) {
+        return whole;
+    }
+    let (first, second) = (part(0, size / 2).await, part(size / 2, size / 2).await);
+    let one_copy_is_bad = !matches!((&first, &second), (Ok(Some(_)), Ok(Some(_))));
+    let of_a_copy = |read: Checkpoint| Checkpoint { one_copy_is_bad, ..read };
+    match (first, second) {
+        (Ok(Some(read)), _) | (_, Ok(Some(read))) => Ok(Some(of_a_copy(read))),
+        // An error that may pass says more than one that does not.
+        (Err(error), other) if !is_lost(&error) || other.is_ok() => Err(error),
+        (_, other) => other,
+    }
 }
 
 /// Removes one; durable with the next sync of the directory. One that is not there is as good as removed.

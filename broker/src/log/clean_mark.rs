@@ -1,5 +1,6 @@
-//! The clean-shutdown mark, `clean`: where every log ended when the broker was stopped and everything was flushed. It
-//! saves the next start the reading and the flushing, and nothing else: a log that does not end so is read as after a crash.
+//! The clean-shutdown mark, `clean`: where every log ended when the broker was stopped and everything was flushed. It saves
+//! the next start writing again and flushing what it serves, and nothing else: a log that does not end so is taken as after a
+//! crash. (Reading is saved by checkpoints.)
 //!
 //! It is written last, and never with a partition that is not well; and it is gone, durably, before the next start
 //! changes anything (KAFKA-10471, KAFKA-15375).
@@ -60,7 +61,7 @@ impl CleanMark {
             Ok(None) => return Ok(Self::default()),
             Ok(Some(stored)) => Self::from(stored),
             Err(error) => {
-                tracing::warn!("{error}; the logs are read as after a crash");
+                tracing::warn!("{error}; the logs are taken as after a crash");
                 Self::default()
             }
         };

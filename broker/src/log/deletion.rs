@@ -93,6 +93,9 @@ impl PartitionLog {
             self.unlink(&segment).await?;
             self.with_shared(|shared| {
                 shared.segments.retain(|kept| kept.base_offset != segment.base_offset);
+                if let Some(first) = shared.segments.first() {
+                    shared.epochs.forget_before(first.base_offset);
+                }
             });
             reclaimed.segments += 1;
             reclaimed.bytes += size;

@@ -26,6 +26,18 @@ impl LeaderEpochs {
         &self.0
     }
 
+    /// Those under which there may be records at or behind `offset`. The first may have begun before it.
+    pub(super) fn from(&self, offset: Offset) -> &[(LeaderEpoch, Offset)] {
+        let begun = self.0.partition_point(|(_, start)| *start <= offset);
+        self.0.get(begun.saturating_sub(1)..).unwrap_or_default()
+    }
+
+    /// What lies before `offset` is deleted.
+    pub(super) fn forget_before(&mut self, offset: Offset) {
+        let gone = self.0.len() - self.from(offset).len();
+        self.0.drain(..gone);
+    }
+
     /// Those under which there are records before `offset`.
     pub(super) fn before(&self, offset: Offset) -> &[(LeaderEpoch, Offset)] {
         let after = self.0.partition_point(|(_, start)| *start < offset);
@@ -92,6 +104,27 @@ mod tests {
     fn an_epoch_without_records_is_forgotten_when_the_next_begins() {
         assert_eq!(epochs(&[(1, 0), (2, 50), (3, 50)]), epochs(&[(1, 0), (3, 50)]));
         assert_eq!(epochs(&[(1, 0), (2, 50), (2, 60)]), epochs(&[(1, 0), (2, 50)]));
+    }
+
+    #[test]
+    fn epochs_go_with_their_records() {
+        for (start, left) in [
+            (0, &[(1, 10), (2, 50), (4, 100)][..]),
+            (10, &[(1, 10), (2, 50), (4, 100)]),
+            (49, &[(1, 10), (2, 50), (4, 100)]),
+            (50, &[(2, 50), (4, 100)]),
+            (51, &[(2, 50), (4, 100)]),
+            (100, &[(4, 100)]),
+            (1000, &[(4, 100)]),
+        ] {
+            let mut known = epochs(&[(1, 10), (2, 50), (4, 100)]);
+            known.forget_before(Offset(start));
+            assert_eq!(known, epochs(left), "start {start}");
+            assert_eq!(known.from(Offset(start)), known.entries());
+        }
+        let mut none = epochs(&[]);
+        none.forget_before(Offset(5));
+        assert_eq!(none.entries(), &[]);
     }
 
     #[test]

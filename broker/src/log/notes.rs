@@ -27,8 +27,8 @@ pub(super) struct Notes {
     under_way: bool,
     /// Sealed, with indexes that are not in their files yet.
     sealed: Vec<Arc<Segment>>,
-    /// A checkpoint that was taken when a segment was full.
-    taken: Option<(Summary, BytesMut)>,
+    /// A checkpoint that was taken when a segment was full, and the bytes that no other one speaks of.
+    taken: Option<(Summary, BytesMut, u64)>,
     /// A checkpoint is to be taken.
     wanted: bool,
     /// Even if there is one at that offset: it speaks of a segment that will go.
@@ -53,9 +53,13 @@ pub(super) const IDLE_AFTER: Duration = Duration::from_secs(10);
 /// are 640 MiB to read, and what comes in drops does not cost a checkpoint each.
 const IDLE_SHARE: u64 = 1024;
 
+/// One that could not be written is due again after this part of the interval; an idle partition tries it again after
+/// [`IDLE_AFTER`].
+const RETRY_SHARE: u64 = 16;
+
 enum Work {
     Seal(Arc<Segment>),
-    Write(Summary, BytesMut),
+    Write(Summary, BytesMut, u64),
     Take,
 }
 
@@ -68,8 +72,8 @@ impl Notes {
         if !self.sealed.is_empty() {
             return Some(Work::Seal(self.sealed.remove(0)));
         }
-        if let Some((at, content)) = self.taken.take() {
-            return Some(Work::Write(at, content));
+        if let Some((at, content, bytes)) = self.taken.take() {
+            return Some(Work::Write(at, content, bytes));
         }
         std::mem::take(&mut self.wanted).then_some(Work::Take)
     }
@@ -113,9 +117,9 @@ impl PartitionLog {
         let content = checkpoint::encode(&self.site, &at, &epochs, &appender.sequencer);
         self.note(|notes| {
             notes.sealed.push(sealed);
-            notes.taken = Some((at, content));
+            let superseded = notes.taken.take().map_or(0, |(_, _, bytes)| bytes);
+            notes.taken = Some((at, content, std::mem::take(&mut notes.unsaved_bytes) + superseded));
             notes.wanted = false;
-            notes.unsaved_bytes = 0;
         });
     }
 
@@ -181,33 +185,54 @@ impl PartitionLog {
                 Some(Work::Seal(segment)) => {
                     segment.seal(files, &self.sealed_files, &self.site.directory).await;
                 }
-                Some(Work::Write(at, content)) => self.write_checkpoint(&at, content, false).await,
-                Some(Work::Take) => self.take_checkpoint().await,
+                Some(Work::Write(at, content, bytes)) => {
+                    if !self.write_checkpoint(&at, content, false).await {
+                        self.not_saved(bytes);
+                    }
+                }
+                Some(Work::Take) => {
+                    let bytes = self.with_notes(|notes| std::mem::take(&mut notes.unsaved_bytes));
+                    if !self.take_checkpoint().await {
+                        self.not_saved(bytes);
+                    }
+                }
             }
         }
         self.notes_idle.notify_waiters();
     }
 
-    async fn take_checkpoint(self: &Arc<Self>) {
+    /// No checkpoint speaks of so many bytes: the next one is due before as many more have come.
+    fn not_saved(&self, bytes: u64) {
+        let interval = self.config.checkpoint_interval_bytes;
+        self.with_notes(|notes| {
+            notes.unsaved_bytes = (notes.unsaved_bytes + bytes).min(interval - interval / RETRY_SHARE);
+            notes.flushed_at = Some(Instant::now());
+        });
+    }
+
+    /// Whether there is a checkpoint now that speaks of all there is.
+    async fn take_checkpoint(self: &Arc<Self>) -> bool {
         let (contents, at, content, again) = {
             let appender = self.appender.lock().await;
             let at = appender.active.summary();
             let (again, is_known) = self.with_notes(|notes| {
-                notes.unsaved_bytes = 0;
                 let again = std::mem::take(&mut notes.again);
                 (again, !again && notes.kept.last() == Some(&at.next_offset))
             });
             // Of an empty log there is nothing to know.
             let is_empty = at.next_offset == Offset(0);
-            if is_known || is_empty || self.check_sound().is_err() || appender.unsettled {
-                return;
+            if is_known || is_empty {
+                return true;
+            }
+            if self.check_sound().is_err() || appender.unsettled {
+                return false;
             }
             let epochs = self.with_shared(|shared| shared.epochs.clone());
             let content = checkpoint::encode(&self.site, &at, &epochs, &appender.sequencer);
             (appender.active.contents().filter(|_| at.size > 0), at, content, again)
         };
         if !is_on(SeededBug::TrustAbandonedSnapshot) && self.wait_flushed(at.next_offset).await.is_err() {
-            return;
+            return false;
         }
         // Before the checkpoint, without which the segment is read from its start.
         if let Some(contents) = contents
@@ -216,19 +241,20 @@ impl PartitionLog {
             let path = segment_path(&self.site.directory, at.base_offset);
             tracing::warn!("the indexes of {} so far were not written: {error}", path.display());
             if !again {
-                return;
+                return false;
             }
         }
-        self.write_checkpoint(&at, content, again).await;
+        self.write_checkpoint(&at, content, again).await
     }
 
-    /// One that is needed for freeing a full disk may take the room that is kept for that.
-    async fn write_checkpoint(&self, at: &Summary, content: BytesMut, is_needed: bool) {
+    /// Whether it is written. One that is needed for freeing a full disk may take the room that is kept for that.
+    async fn write_checkpoint(&self, at: &Summary, content: BytesMut, is_needed: bool) -> bool {
         let offset = at.next_offset;
         let (files, directory) = (&*self.environment.files, &self.site.directory);
         let spare = Some(&self.environment.spare).filter(|_| is_needed);
         if let Err(error) = checkpoint::write(files, spare, &self.site, offset, content).await {
-            return tracing::warn!("partition {}: no checkpoint at offset {offset}: {error}", self.site);
+            tracing::warn!("partition {}: no checkpoint at offset {offset}: {error}", self.site);
+            return false;
         }
         let superseded = self.with_notes(|notes| {
             notes.newest_in = Some(at.base_offset);
@@ -243,5 +269,6 @@ impl PartitionLog {
                 tracing::warn!("partition {}: the checkpoint at offset {old} stays: {error}", self.site);
             }
         }
+        true
     }
 }

@@ -42,12 +42,13 @@ struct Quarantined {
 }
 
 impl StateFile {
+    /// Of epochs whose records are all deleted it says nothing: each start that appends adds one.
     pub(crate) fn new(log_start: Offset, epochs: &LeaderEpochs, losses: Losses) -> Self {
         let start =
             |(epoch, start): &(LeaderEpoch, Offset)| EpochStart { epoch: epoch.0, start_offset: start.0 };
         Self {
             log_start_offset: log_start.0,
-            leader_epochs: epochs.entries().iter().map(start).collect(),
+            leader_epochs: epochs.from(log_start).iter().map(start).collect(),
             quarantined: None,
             losses,
         }

@@ -2,9 +2,9 @@
 
 use std::{
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
@@ -55,6 +55,12 @@ pub(crate) struct Faults {
     pub flushes: AtomicU64,
     /// Directories that were synced.
     pub dir_syncs: AtomicU64,
+    /// Syncs of this directory fail.
+    pub sync_fails_of: Mutex<Option<PathBuf>>,
+    /// What was done to names, in order: "remove", "remove_dir" or "sync", and the path.
+    pub names: Mutex<Vec<String>>,
+    /// Bytes of the largest read.
+    pub largest_read: AtomicU64,
 }
 
 impl Faults {
@@ -91,6 +97,15 @@ impl Faults {
     pub(crate) fn unreadable(&self, position: u64, error: i32) {
         self.unreadable_at.store(position, Ordering::SeqCst);
         self.read_error.store(error.into(), Ordering::SeqCst);
+    }
+
+    fn note(&self, what: &str, path: &Path) {
+        self.names.lock().unwrap().push(format!("{what} {}", path.display()));
+    }
+
+    /// The place in [`Faults::names`] where this was done first.
+    pub(crate) fn when(&self, what: &str) -> Option<usize> {
+        self.names.lock().unwrap().iter().position(|done| done == what)
     }
 
     pub(crate) fn readable(&self) {
@@ -165,6 +180,14 @@ impl Files for FaultyFiles {
             {
                 return Err(broken());
             }
+            if self.faults.full.load(Ordering::SeqCst)
+                && let Ok(file) = self.inner.open(path).await
+            {
+                // Who holds it open is done with it soon.
+                let size = i64::try_from(file.size().await?).unwrap_or(0);
+                self.faults.room.fetch_add(size, Ordering::SeqCst);
+            }
+            self.faults.note("remove", path);
             self.inner.remove(path).await
         })
     }
@@ -178,6 +201,7 @@ impl Files for FaultyFiles {
     }
 
     fn remove_dir<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        self.faults.note("remove_dir", path);
         self.inner.remove_dir(path)
     }
 
@@ -185,9 +209,11 @@ impl Files for FaultyFiles {
         Box::pin(async move {
             self.faults.has_descriptor()?;
             self.faults.dir_syncs.fetch_add(1, Ordering::SeqCst);
-            if self.faults.sync_dir_fails.load(Ordering::SeqCst) {
+            let fails = self.faults.sync_fails_of.lock().unwrap().as_deref() == Some(path);
+            if fails || self.faults.sync_dir_fails.load(Ordering::SeqCst) {
                 return Err(broken());
             }
+            self.faults.note("sync", path);
             self.inner.sync_dir(path).await
         })
     }
@@ -244,6 +270,7 @@ impl File for FaultyFile {
         Box::pin(async move {
             let error = self.faults.read_error.load(Ordering::SeqCst);
             let at = self.faults.unreadable_at.load(Ordering::SeqCst);
+            self.faults.largest_read.fetch_max(len as u64, Ordering::SeqCst);
             if error != 0 && (position..position + len as u64).contains(&at) {
                 return Err(io::Error::from_raw_os_error(error as i32));
             }

@@ -286,6 +286,9 @@ pub async fn create_over(files: &dyn Files, path: &Path) -> io::Result<Arc<dyn F
     }
 }
 
+/// Ends the name of a file that is not whole yet.
+pub(crate) const TEMPORARY: &str = ".tmp";
+
 /// Writes a file beside the one that has its name (`<name>.tmp`), and then in its place. When this returns it is durable,
 /// name and all; after an error the old one is there, or the new one, whole. One call at a time per file.
 ///
@@ -293,20 +296,36 @@ pub async fn create_over(files: &dyn Files, path: &Path) -> io::Result<Arc<dyn F
 /// When any step fails.
 pub async fn replace_file(files: &dyn Files, path: &Path, content: Bytes) -> io::Result<Arc<dyn File>> {
     let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
+    temporary.push(TEMPORARY);
     let temporary = Path::new(&temporary);
     let file = create_over(files, temporary).await?;
-    if let Err(error) = write_all_at(&*file, 0, &[content]).await {
-        if error.is_full() {
-            // It took the last room there was. Should it stay, the next attempt takes its place.
-            let _ = files.remove(temporary).await;
-        }
-        return Err(error.source);
+    let renamed = async {
+        write_all_at(&*file, 0, &[content]).await.map_err(|error| error.source)?;
+        file.flush().await?;
+        files.rename(temporary, path).await
+    };
+    if let Err(error) = renamed.await {
+        // It may have taken the last room there was. Should it stay, the next start removes it, or the next attempt takes
+        // its place.
+        let _ = files.remove(temporary).await;
+        return Err(error);
     }
-    file.flush().await?;
-    files.rename(temporary, path).await?;
     files.sync_dir(path.parent().unwrap_or(Path::new(""))).await?;
     Ok(file)
+}
+
+/// Removes what [`replace_file`] has left in a directory that holds `entries`, when a crash cut it short. What would not be
+/// removed is said, and tried again by the next start.
+pub async fn remove_temporaries(files: &dyn Files, directory: &Path, entries: &[DirEntry]) {
+    for entry in entries.iter().filter(|entry| !entry.is_dir && entry.name.ends_with(TEMPORARY)) {
+        let path = directory.join(&entry.name);
+        if let Err(error) = files.remove(&path).await {
+            tracing::warn!(
+                "{}, left by a write that was cut short, cannot be removed: {error}",
+                path.display()
+            );
+        }
+    }
 }
 
 /// Reads exactly `len` bytes.

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use super::{File, Files, create_over, is_full, replace_file, write_all_at};
 
 const DIRECTORY: &str = "spare";
-/// A block of a file system: a `state.json` is smaller, unless a broker has died some fifty times.
+/// A block of a file system: a `state.json` is smaller, unless a broker was started some fifty times.
 const SMALL_BYTES: usize = 4 << 10;
 /// One for each of some requests that come at once; each gives back, by the file that it replaces, what it took.
 const SMALL: usize = 4;
@@ -137,6 +137,25 @@ impl Spare {
             self.pieces().free.push(Piece { number: *number, bytes, file });
         }
         Ok(())
+    }
+
+    /// Unlinks all of them, those of an earlier process too: a start that finds the disk full needs their room for more than
+    /// small files. [`Spare::fill`] makes them anew.
+    pub async fn give_up(&self) {
+        let _none_is_made = self.0.filling.lock().await;
+        let taken = {
+            let mut pieces = self.pieces();
+            pieces.free.clear();
+            pieces.taken.clone()
+        };
+        for path in (0..=SMALL).filter(|number| !taken.contains(number)).map(path) {
+            match self.0.files.remove(&path).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!("{} keeps room that is needed: {error}", path.display());
+                }
+                _ => {}
+            }
+        }
     }
 
     /// As [`replace_file`], and if the disk is full, with the room that is kept.

@@ -167,12 +167,28 @@ impl Store {
         match self.fill(name, id, partitions, config, overrides).await {
             Ok(topic) => Ok(topic),
             Err(error) => {
-                if let Err(left) = self.files.remove_dir(&path).await {
+                if let Err(left) = self.undo(&path).await {
                     tracing::warn!("{} is left of a topic that was not created: {left}", path.display());
                 }
                 Err(error)
             }
         }
+    }
+
+    /// Removes a topic whose creation did not get to its end. Its file first, durably: what is left of the rest when this is
+    /// cut short is no topic then, and not one that has lost partitions.
+    async fn undo(&self, path: &Path) -> io::Result<()> {
+        match self.files.remove(&path.join(TOPIC_FILE)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match self.files.sync_dir(path).await {
+            // Not even the directory was made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            synced => synced?,
+        }
+        self.files.remove_dir(path).await?;
+        self.files.sync_dir(Path::new(TOPICS)).await
     }
 
     /// Removes what a creation that failed has left behind. There are no records in that; where there are some, they are
@@ -184,7 +200,7 @@ impl Store {
             unfinished => unfinished.map_err(at)? && !self.holds_records(path).await.map_err(at)?,
         };
         if is_left_over {
-            return self.files.remove_dir(path).await.map_err(at);
+            return self.undo(path).await.map_err(at);
         }
         Err(OpenTopicsError::Content {
             path: path.to_owned(),
@@ -274,7 +290,7 @@ impl Store {
                         "{} has no {TOPIC_FILE}: its creation was never finished; removed",
                         path.display()
                     );
-                    self.files.remove_dir(&path).await.map_err(at)?;
+                    self.undo(&path).await.map_err(at)?;
                 }
                 None => tracing::warn!("{} is no topic and is left alone", path.display()),
             }

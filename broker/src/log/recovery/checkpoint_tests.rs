@@ -8,10 +8,12 @@ use tokio::time::Instant;
 
 use super::verdict::Boot;
 use crate::log::notes::IDLE_AFTER;
+use crate::log::retention::RetentionLimits;
 use crate::log::testing::{
-    PARTITION, Rig, Sent, append, append_durably, batch, numbered, numbered_batches, read_all,
+    PARTITION, Rig, Sent, append, append_durably, batch, numbered, numbered_batches, read_all, segment,
 };
-use crate::log::{Durability, PartitionLog, State, checkpoint};
+use crate::log::{Durability, PartitionLog, Prior, State, checkpoint};
+use crate::storage::faulty::Faults;
 use crate::storage::{Files as _, create_over, write_all_at};
 
 const BOOTS: [Boot; 2] = [Boot::Same, Boot::Other];
@@ -337,4 +339,117 @@ async fn a_checkpoint_that_says_of_epochs_what_the_state_file_does_not_is_not_be
             assert_eq!(log.leader_epoch_at(Offset(offset)).0, epoch, "offset {offset}");
         }
     }
+}
+
+/// A log of which all is deleted, and what is in the checkpoint that remembers its producers.
+async fn emptied() -> (Rig, Vec<u8>) {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    rig.config.segment_bytes = 1000;
+    let log = rig.create().await;
+    for sent in numbered_batches(0, 60, 3) {
+        append_durably(&log, &sent).await;
+    }
+    let none = RetentionLimits { ms: None, bytes: Some(0), segment_ms: i64::MAX };
+    log.retain(&none, 0).await.unwrap();
+    assert_eq!((log.log_start_offset(), log.size_bytes()), (Offset(180), 0));
+    let content = rig.read_file(&path(180)).await;
+    (rig, content)
+}
+
+#[tokio::test]
+async fn a_bad_sector_in_the_only_checkpoint_that_is_of_use_makes_nobody_forgotten() {
+    const SECTOR: usize = 512;
+    let (mut rig, good) = emptied().await;
+    let retry = numbered_batches(177, 1, 3).remove(0);
+    for sector in 0..good.len() / SECTOR {
+        let mut damaged = good.clone();
+        damaged[sector * SECTOR..][..SECTOR].fill(0xa5);
+        let file = create_over(&rig.plain(), &path(180)).await.unwrap();
+        write_all_at(&*file, 0, &[damaged.into()]).await.unwrap();
+        let (log, report) = rig.reopen(Boot::Other).await;
+        assert_eq!((log.state(), report.checkpoint), (State::Online, Some(Offset(180))), "sector {sector}");
+        assert!(append(&log, &retry).await.unwrap().duplicate, "sector {sector}");
+        drop(log);
+        // One that the disk does not give back.
+        let file = rig.plain().open(&path(180)).await.unwrap();
+        write_all_at(&*file, 0, &[good.clone().into()]).await.unwrap();
+        rig.faults.unreadable((sector * SECTOR) as u64 + SECTOR as u64 - 1, 5);
+        let (log, report) = rig.reopen(Boot::Other).await;
+        rig.faults.readable();
+        assert_eq!(report.checkpoint, Some(Offset(180)), "sector {sector}");
+        assert!(append(&log, &retry).await.unwrap().duplicate, "sector {sector}");
+    }
+    // Both of them: it is not believed.
+    let file = rig.plain().open(&path(180)).await.unwrap();
+    write_all_at(&*file, 0, &[vec![0; good.len()].into()]).await.unwrap();
+    let (_, report) = rig.reopen(Boot::Other).await;
+    assert_eq!(report.checkpoint, None);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_cannot_be_read_just_now_is_not_removed() {
+    for at in [0, 1] {
+        let (mut rig, sent) = stopped(1 << 20).await;
+        let name = if at == 0 { path(24) } else { Path::new(PARTITION).join(segment(0)) };
+        // Of all files, but nothing else is as long or read before.
+        rig.faults.unreadable(rig.read_file(&name).await.len() as u64 - 1, 12);
+        let prior = Prior::new(Boot::Other, rig.marks.clone(), rig.clean.clone());
+        let opened =
+            PartitionLog::open(&rig.environment, Rig::site(), rig.config.clone(), rig.epoch, &prior).await;
+        assert!(at == 1 || opened.is_err(), "it may pass");
+        assert_eq!(checkpoints(&rig).await, [24]);
+        rig.faults.readable();
+        let (log, report) = rig.reopen(Boot::Other).await;
+        assert_eq!(report.checkpoint, Some(Offset(24)));
+        is_whole(&log, &sent, 12).await;
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_could_not_be_written_is_tried_again_before_as_much_has_come_again() {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    let sent = numbered_batches(0, 30, 2);
+    rig.config.checkpoint_interval_bytes = sent[0].bytes.len() as u64 * 8;
+    let log = rig.create().await;
+    for (at, sent) in sent[..10].iter().enumerate() {
+        Faults::set(&rig.faults.create_fails, at == 7);
+        append_durably(&log, sent).await;
+        log.wait_flushed(log.end_offset()).await.unwrap();
+        log.notes_written().await;
+        let expected: &[i64] = if at < 8 { &[] } else { &[18] };
+        assert_eq!(checkpoints(&rig).await, expected, "batch {at}");
+    }
+}
+
+#[tokio::test]
+async fn epochs_of_which_all_records_are_deleted_are_forgotten() {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    rig.config.segment_bytes = 300;
+    let mut log = rig.create().await;
+    let sent = numbered_batches(0, 60, 2);
+    let keep = RetentionLimits { ms: None, bytes: Some(600), segment_ms: i64::MAX };
+    let mut epochs = Vec::new();
+    for (number, two) in sent.chunks(2).enumerate() {
+        for sent in two {
+            epochs.push(rig.epoch.0);
+            append_durably(&log, sent).await;
+        }
+        log.retain(&keep, 0).await.unwrap();
+        let start = log.log_start_offset().0;
+        let boot = BOOTS[number % 2];
+        let report;
+        (log, report) = rig.reopen(boot).await;
+        assert_eq!(log.state(), State::Online, "start {number}");
+        assert!(number < 4 || report.checkpoint.is_some(), "start {number}");
+        for offset in start..log.end_offset().0 {
+            let known = log.leader_epoch_at(Offset(offset)).0;
+            assert_eq!(known, epochs[offset as usize / 2], "offset {offset} after {number}");
+        }
+        let state = rig.read_file(&Path::new(PARTITION).join("state.json")).await;
+        let count = String::from_utf8(state).unwrap().matches("\"epoch\"").count();
+        assert!(count <= 8, "{count} epochs after {number} starts");
+        let again = append(&log, &two[1]).await.unwrap();
+        assert!(again.duplicate, "start {number}");
+    }
+    assert!(log.log_start_offset() > Offset(90));
 }

@@ -8,12 +8,12 @@ use gapless_common::{
 };
 
 use crate::log::checkpoint::{self, Checkpoint};
-use crate::log::segment::segment_path;
+use crate::log::segment::{Segment, segment_path};
 use crate::log::sequencer::Sequencer;
 use crate::log::state_file::StateFile;
 use crate::log::summary::{Ends, Summary};
 use crate::log::{LogConfig, Site};
-use crate::storage::{DirEntry, File, Files};
+use crate::storage::{DirEntry, File, Files, is_lost};
 
 /// What is known, and what of it turned out to be of no use.
 #[derive(Default)]
@@ -43,29 +43,38 @@ pub(super) struct Beside<'a> {
 
 impl Known {
     /// Looks through what lies in the partition's directory.
+    ///
+    /// # Errors
+    /// A checkpoint, or the segment it speaks of, would not be read for a reason that may pass.
     pub(super) async fn find(
         files: &dyn Files,
         site: &Site,
         entries: &[DirEntry],
         config: &LogConfig,
         beside: &Beside<'_>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let mut known = Self { flushed: beside.mark, ..Self::default() };
+        let beside = &Beside { first: beside.first.max(first_that_counts(entries, beside.state)), ..*beside };
         let mut offsets: Vec<Offset> = (entries.iter().filter(|entry| !entry.is_dir))
             .filter_map(|entry| checkpoint::parse_name(&entry.name))
             .collect();
         offsets.sort();
         while let Some(offset) = offsets.pop() {
-            let read = checkpoint::read(files, site, offset, config.producers_max).await;
-            let found = read.unwrap_or_else(|error| {
-                tracing::warn!("partition {site}: the checkpoint at offset {offset} cannot be read: {error}");
-                None
-            });
+            let found = match checkpoint::read(files, site, offset, config.producers_max).await {
+                Err(error) if is_lost(&error) => {
+                    tracing::warn!(
+                        "partition {site}: the checkpoint at offset {offset} cannot be read: {error}"
+                    );
+                    None
+                }
+                // It may be well, and what is of no use is removed.
+                read => read?,
+            };
             let Some(found) = found else {
                 known.useless.push(offset);
                 continue;
             };
-            let fits = fits(files, site, &found, beside).await;
+            let fits = fits(files, site, &found, beside).await?;
             if is_on(SeededBug::TrustAbandonedSnapshot) && !fits {
                 known.abandoned.get_or_insert(found.sequencer);
                 continue;
@@ -80,16 +89,24 @@ impl Known {
             }
             known.useless.push(offset);
         }
-        known
+        Ok(known)
     }
 }
 
+/// Where the first segment begins that is not wholly below the start of the log: of those before it nobody need know.
+fn first_that_counts(entries: &[DirEntry], state: Option<&StateFile>) -> Offset {
+    let log_start = state.map_or(Offset(0), StateFile::log_start);
+    let bases = entries.iter().filter_map(|entry| Segment::parse_name(&entry.name));
+    bases.filter(|base| *base <= log_start).max().unwrap_or(Offset(0))
+}
+
 /// Whether the log holds, where the checkpoint stands, the batch that stood before it, and nobody knows better of its epochs.
-async fn fits(files: &dyn Files, site: &Site, found: &Checkpoint, beside: &Beside<'_>) -> bool {
+async fn fits(files: &dyn Files, site: &Site, found: &Checkpoint, beside: &Beside<'_>) -> io::Result<bool> {
     let of_its_time = found.at.batches.is_none_or(|ends| ends.last_epoch <= beside.leader_epoch);
     match open(files, &site.directory, found.at.base_offset).await {
-        Ok(log) => of_its_time && has_its_epochs(found, beside) && found.at.agrees_with(&*log).await,
-        Err(_) => false,
+        Ok(log) => Ok(of_its_time && has_its_epochs(found, beside) && found.at.agrees_with(&*log).await),
+        Err(error) if is_lost(&error) || error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -19,6 +19,7 @@ use self::known::{Beside, Known};
 use self::progress::Progress;
 use self::repair::Repaired;
 pub(super) use self::repair::save_aside;
+pub(super) use self::scan::is_torn_tail;
 use self::scan::{Replay, Scanned};
 use self::verdict::{Boot, Evidence, SegmentEvidence, Verdict, judge};
 use super::append::Appender;
@@ -36,7 +37,7 @@ use super::state_file::StateFile;
 use super::summary::Summary;
 use super::verified::Verified;
 use super::{CleanMark, FlushMarks, LogConfig, LogEnvironment, OpenError, Site, StorageError};
-use crate::storage::{File, Files, create_over, is_lost, small_file::SmallFileError};
+use crate::storage::{File, Files, create_over, is_lost, remove_temporaries, small_file::SmallFileError};
 
 /// What recovery did with one partition. How the partition stands now its [`PartitionLog::state`] tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -200,6 +201,7 @@ impl PartitionLog {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             other => other.map_err(&failed)?,
         };
+        remove_temporaries(files, &site.directory, &entries).await;
         let bases: Vec<Offset> = (entries.iter().filter(|entry| !entry.is_dir))
             .filter_map(|entry| Segment::parse_name(&entry.name))
             .collect();
@@ -208,7 +210,7 @@ impl PartitionLog {
         let losses = state_file.as_ref().map(|state| state.losses().clone()).unwrap_or_default();
         let mark = prior.marks.of(site.mark_key());
         let beside = Beside { leader_epoch, state: state_file.as_ref(), first: losses.skip(start), mark };
-        let mut known = Known::find(files, &site, &entries, &config, &beside).await;
+        let mut known = Known::find(files, &site, &entries, &config, &beside).await.map_err(&failed)?;
         let at = known.checkpoint.as_ref().map(|checkpoint| checkpoint.at);
         let mut replay = Replay::new(
             state_file.as_ref().map_or(start, StateFile::log_start),
@@ -390,7 +392,8 @@ impl Recovered {
             let repaired = if untouched {
                 Ok(Repaired::default())
             } else {
-                repair::make_durable(files, &site, &*file, base_offset, flushed, &verdict).await
+                let spare = &environment.spare;
+                repair::make_durable(files, &site, &*file, base_offset, flushed, &verdict, spare).await
             };
             report.clean = untouched;
             match repaired {
@@ -551,5 +554,7 @@ mod checkpoint_tests;
 mod disk_tests;
 #[cfg(test)]
 mod power_loss_tests;
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 mod tests;

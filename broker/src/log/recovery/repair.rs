@@ -13,7 +13,7 @@ use gapless_common::types::Offset;
 use super::verdict::Verdict;
 use crate::log::Site;
 use crate::log::segment::segment_path;
-use crate::storage::{File, Files, read_exact_at, write_all_at};
+use crate::storage::{File, Files, is_full, read_exact_at, spare::Spare, write_all_at};
 
 /// Bytes copied at once.
 const CHUNK: usize = 1 << 20;
@@ -44,6 +44,7 @@ pub(super) async fn make_durable(
     base_offset: Offset,
     flushed: u64,
     verdict: &Verdict,
+    spare: &Spare,
 ) -> Result<Repaired, Failure> {
     let path = segment_path(&site.directory, base_offset);
     let before = |step: &str, error: io::Error| Failure {
@@ -65,7 +66,13 @@ pub(super) async fn make_durable(
     }
     let Some(torn) = &verdict.torn else { return Ok(repaired) };
 
-    let saved = save_aside(files, site, file, base_offset, verdict.last_segment_bytes, torn.bytes).await;
+    let save = || save_aside(files, site, file, base_offset, verdict.last_segment_bytes, torn.bytes);
+    let mut saved = save().await;
+    if saved.as_ref().is_err_and(is_full) {
+        // A partition that is offline is none whose retention would give room.
+        spare.give_up().await;
+        saved = save().await;
+    }
     let saved_as = saved.map_err(|error| after("saving the torn tail of", error))?;
     // Flushed before the first append, or old batches could reappear behind new ones. (Left where it is, the tail would
     // be written over from its beginning, and what is left of it stand behind new batches after the next crash.)
@@ -99,7 +106,7 @@ async fn rewrite(file: &dyn File, mut position: u64, end: u64) -> io::Result<()>
 }
 
 /// Copies what stands behind `position` to `torn/<topic>/<partition>-<segment>-<position>.log`, durably. A crash between this
-/// and the cut leads here again: a copy that is there already is not made twice.
+/// and the cut leads here again: a copy that is there already, or half of one, is not made twice.
 pub(in crate::log) async fn save_aside(
     files: &dyn Files,
     site: &Site,
@@ -122,34 +129,38 @@ pub(in crate::log) async fn save_aside(
         let path = directory.join(name);
         let saved: Arc<dyn File> = match files.create(&path).await {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                if is_copy(&*files.open(&path).await?, file, position, bytes).await? {
-                    return Ok(path);
+                let saved = files.open(&path).await?;
+                if !begins_as(&*saved, file, position, bytes).await? {
+                    continue;
                 }
-                continue;
+                saved
             }
             other => other?,
         };
-        let mut copied = 0;
-        while copied < bytes {
-            let piece = read_exact_at(file, position + copied, piece_len(bytes - copied)).await?;
-            let count = piece.len() as u64;
-            write_all_at(&*saved, copied, &[piece]).await.map_err(|error| error.source)?;
-            copied += count;
+        // One that is there already may have been written, and not flushed or not with success, before a crash.
+        if let Err(error) = copy_to(&*saved, file, position, bytes).await {
+            // Half a copy is of no use, and takes room that may be what is missing.
+            if let Err(stays) = files.remove(&path).await {
+                tracing::warn!("half a copy of a torn tail stays as {}: {stays}", path.display());
+            }
+            return Err(error);
         }
-        saved.flush().await?;
+        // Its name, too: the page cache alone may know of it.
         files.sync_dir(&directory).await?;
         return Ok(path);
     }
     Err(io::Error::other(format!("{} holds {COPIES_MAX} tails of this place; clear it", directory.display())))
 }
 
-async fn is_copy(saved: &dyn File, file: &dyn File, position: u64, len: u64) -> io::Result<bool> {
-    if saved.size().await? != len {
+/// Whether a copy, or what a crash has left of one, is of the `len` bytes at `position`.
+async fn begins_as(saved: &dyn File, file: &dyn File, position: u64, len: u64) -> io::Result<bool> {
+    let size = saved.size().await?;
+    if size > len {
         return Ok(false);
     }
     let mut compared = 0;
-    while compared < len {
-        let count = piece_len(len - compared);
+    while compared < size {
+        let count = piece_len(size - compared);
         if read_exact_at(saved, compared, count).await?
             != read_exact_at(file, position + compared, count).await?
         {
@@ -157,10 +168,18 @@ async fn is_copy(saved: &dyn File, file: &dyn File, position: u64, len: u64) -> 
         }
         compared += count as u64;
     }
-    // It may have been written, and not flushed or not with success, before a crash.
-    rewrite(saved, 0, len).await?;
-    saved.flush().await?;
     Ok(true)
+}
+
+async fn copy_to(saved: &dyn File, file: &dyn File, position: u64, len: u64) -> io::Result<()> {
+    let mut copied = 0;
+    while copied < len {
+        let piece = read_exact_at(file, position + copied, piece_len(len - copied)).await?;
+        let count = piece.len() as u64;
+        write_all_at(saved, copied, &[piece]).await.map_err(|error| error.source)?;
+        copied += count;
+    }
+    saved.flush().await
 }
 
 fn piece_len(left: u64) -> usize {

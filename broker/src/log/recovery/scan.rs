@@ -1,15 +1,15 @@
 //! Gathering evidence: reads a segment from end to end, checks every batch, and replays the good ones.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use gapless_common::{
-    records::{self, BatchHeader, HEADER_SIZE, LENGTH_PREFIX_SIZE, MAGIC},
+    records::{self, BatchHeader, Checksum, HEADER_SIZE, LENGTH_PREFIX_SIZE, MAGIC},
     types::{LeaderEpoch, Offset},
 };
 
 use super::progress::Progress;
-use super::verdict::{Bad, BadKind, Boot, Differs, Mark, SegmentEvidence};
+use super::verdict::{Bad, BadKind, Boot, Differs, Mark, SegmentEvidence, is_torn};
 use crate::log::append::append_time_of;
 use crate::log::checkpoint::Checkpoint;
 use crate::log::contents::Contents;
@@ -68,7 +68,7 @@ impl Replay {
         progress: Arc<Progress>,
     ) -> Self {
         let (from, sequencer, epochs) = match known {
-            Ok(Checkpoint { at, epochs, sequencer }) => (at.next_offset, sequencer, epochs),
+            Ok(Checkpoint { at, epochs, sequencer, .. }) => (at.next_offset, sequencer, epochs),
             Err(sequencer) => (start, sequencer, LeaderEpochs::default()),
         };
         Self {
@@ -140,7 +140,7 @@ impl Replay {
         beginning: Contents,
         boot: Boot,
         index_interval: u64,
-    ) -> std::io::Result<Scanned> {
+    ) -> io::Result<Scanned> {
         let size = file.size().await?;
         let mut contents = beginning;
         self.go_to(contents.summary.base_offset);
@@ -261,13 +261,18 @@ impl Reader<'_> {
             let why = format!("a batch of {size} bytes, of which {left} are there");
             // Only where it decides something: after a power loss it would prove nothing.
             let wrong_length = boot == Boot::Same
-                && (self.is_whole_to_the_end(position).await?
+                && (self.is_whole_to_the_end(position, &header).await?
                     || self.holds_batch_of(header.next_offset(), position).await?);
             let kind = if wrong_length { BadKind::ShortButWhole } else { BadKind::Short };
             return Err(Bad { kind, why });
         }
-        let bytes = self.bytes(position, size).await?;
-        if bytes.len() < size || !records::check_crc(&bytes) {
+        let is_good = if size <= CHUNK {
+            let bytes = self.bytes(position, size).await?;
+            bytes.len() == size && records::check_crc(&bytes)
+        } else {
+            self.checksum(position, position + size as u64).await.map_err(unreadable)? == header.crc
+        };
+        if !is_good {
             return Err(whole(format!("the checksum of a batch of {size} bytes does not match")));
         }
         Ok(header)
@@ -284,8 +289,6 @@ impl Reader<'_> {
         if let Some(bytes) = ready(&self.window, self.window_at) {
             return Ok(bytes);
         }
-        let unreadable =
-            |error: std::io::Error| Bad { kind: BadKind::Unreadable, why: format!("unreadable: {error}") };
         self.window = read_ahead(&**self.file, position, len, CHUNK).await.map_err(unreadable)?;
         self.window_at = position;
         self.progress.read(self.window.len() as u64);
@@ -295,14 +298,23 @@ impl Reader<'_> {
     }
 
     /// Whether all that is left of the file is one batch but for its length, which lies outside the checksum.
-    async fn is_whole_to_the_end(&mut self, position: u64) -> Result<bool, Bad> {
-        let left = usize::try_from(self.size - position).unwrap_or(usize::MAX);
-        let Ok(length) = i32::try_from(left - LENGTH_PREFIX_SIZE) else { return Ok(false) };
-        let mut batch = self.bytes(position, left).await?.to_vec();
-        if let Some(field) = batch.get_mut(LENGTH_PREFIX_SIZE - 4..LENGTH_PREFIX_SIZE) {
-            field.copy_from_slice(&length.to_be_bytes());
+    async fn is_whole_to_the_end(&self, position: u64, header: &BatchHeader) -> Result<bool, Bad> {
+        Ok(self.checksum(position, self.size).await.map_err(unreadable)? == header.crc)
+    }
+
+    /// What the header of a batch must say that lies between these positions. Read piece by piece: a length that rotted costs
+    /// time and not memory.
+    async fn checksum(&self, position: u64, end: u64) -> io::Result<u32> {
+        let mut checksum = Checksum::default();
+        let mut at = position + Checksum::STARTS_AT as u64;
+        while at < end {
+            let len = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+            checksum.update(&read_exact_at(&**self.file, at, len).await?);
+            at += len as u64;
+            self.progress.read(len as u64);
+            tokio::task::yield_now().await;
         }
-        Ok(records::check_crc(&batch))
+        Ok(checksum.finish())
     }
 
     /// Whether a whole good batch with this base offset lies anywhere behind `position`.
@@ -327,12 +339,28 @@ impl Reader<'_> {
         let left = self.size - position;
         let Ok(head) = read_exact_at(&**self.file, position, HEADER_SIZE).await else { return false };
         let Ok(header) = BatchHeader::parse(&head) else { return false };
-        if header.total_size() as u64 > left {
-            return false;
-        }
-        let batch = read_exact_at(&**self.file, position, header.total_size()).await;
-        batch.is_ok_and(|batch| records::check_crc(&batch))
+        let size = header.total_size() as u64;
+        size <= left && self.checksum(position, position + size).await.is_ok_and(|crc| crc == header.crc)
     }
+}
+
+fn unreadable(error: io::Error) -> Bad {
+    Bad { kind: BadKind::Unreadable, why: format!("unreadable: {error}") }
+}
+
+/// Whether recovery would cut off, as a torn tail, what stands at `position` of the last segment, where `expected` belongs and
+/// up to which all is good.
+pub(in crate::log) async fn is_torn_tail(
+    file: &Arc<dyn File>,
+    size: u64,
+    position: u64,
+    expected: &Expected,
+    boot: Boot,
+) -> bool {
+    let progress = Arc::default();
+    let mut reader = Reader { file, size, window: Bytes::new(), window_at: position, progress };
+    // A batch that is good by itself is of another epoch than it should be.
+    reader.batch(position, expected, boot).await.is_err_and(|bad| is_torn(boot, bad.kind))
 }
 
 /// Whether these few bytes, fewer than a header, begin the batch that is expected.

@@ -238,7 +238,7 @@ fn first_loss(evidence: &Evidence, log_start: Offset) -> Option<Quarantine> {
 }
 
 /// Whether something bad at the end of a log is what an interrupted write leaves.
-fn is_torn(boot: Boot, kind: BadKind) -> bool {
+pub(super) fn is_torn(boot: Boot, kind: BadKind) -> bool {
     match (boot, kind) {
         // What is known of epochs is known of what was durable.
         (_, BadKind::Unreadable | BadKind::OtherEpoch) => false,
