@@ -76,7 +76,9 @@ async fn run_tool(command: &LogCommand) -> ExitCode {
     };
     let files = RealFiles::new(dir, Seams::real().spawner);
     let mut out = io::BufWriter::new(io::stdout());
-    let result = tools::run(&files, command, &mut out, &mut ask).await;
+    // Where it cannot be read what is said of a torn tail is what a start after a power loss makes of it.
+    let boot_id = boot_id().unwrap_or_default();
+    let result = tools::run(&files, &boot_id, command, &mut out, &mut ask).await;
     let result = result.and_then(|sound| Ok(out.flush().map(|()| sound)?));
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -27,11 +27,11 @@ pub struct Losses(Vec<Loss>);
 
 impl From<Vec<Stored>> for Losses {
     fn from(stored: Vec<Stored>) -> Self {
-        let mut losses = Self::default();
-        for Stored { from, to } in stored {
-            losses.accept(Loss { from: Offset(from), to: Offset(to) });
-        }
-        losses
+        // As they stand there: whether that is possible is asked for elsewhere.
+        let mut losses: Vec<Loss> =
+            stored.iter().map(|loss| Loss { from: Offset(loss.from), to: Offset(loss.to) }).collect();
+        losses.sort();
+        Self(losses)
     }
 }
 
@@ -42,11 +42,12 @@ impl From<Losses> for Vec<Stored> {
 }
 
 impl Losses {
-    /// One more. One of nothing is none; two that touch stay two, since a segment stands between them, empty.
+    /// One more. One of nothing is none; two that touch stay two, since a segment stands between them, empty. What it overlaps
+    /// it takes the place of: the segment that stood there, beside an older loss or in the middle of it, is lost as well.
     pub fn accept(&mut self, loss: Loss) {
-        if loss.from < loss.to
-            && let Err(at) = self.0.binary_search(&loss)
-        {
+        if loss.from < loss.to {
+            self.0.retain(|known| known.to <= loss.from || loss.to <= known.from);
+            let at = self.0.partition_point(|known| *known < loss);
             self.0.insert(at, loss);
         }
     }
@@ -65,7 +66,7 @@ impl Losses {
 
     /// Whether it is what accepting one loss after the other can lead to.
     pub(super) fn is_possible(&self) -> bool {
-        self.0.iter().all(|loss| loss.from >= Offset(0))
+        self.0.iter().all(|loss| Offset(0) <= loss.from && loss.from < loss.to)
             && self.0.iter().zip(self.0.iter().skip(1)).all(|(loss, next)| loss.to <= next.from)
     }
 
@@ -155,8 +156,34 @@ mod tests {
         assert_eq!(all.without(&[(Offset(0), Offset(10)), (Offset(20), Offset(50))]), all);
         assert_eq!(all.without(&[(Offset(20), Offset(51)), (Offset(69), Offset(99))]), losses(&[(10, 20)]));
         assert!(all.is_possible());
-        assert!(!losses(&[(10, 20), (19, 30)]).is_possible());
-        assert!(!losses(&[(-1, 20)]).is_possible());
+    }
+
+    #[test]
+    fn a_loss_takes_the_place_of_those_it_overlaps() {
+        for (known, accepted, left) in [
+            // The log started inside of the first one, and the segment behind it went too.
+            (&[(0, 10)][..], (5, 30), &[(5, 30)][..]),
+            (&[(10, 20)], (10, 30), &[(10, 30)]),
+            (&[(10, 20), (30, 40)], (0, 50), &[(0, 50)]),
+            (&[(10, 20), (30, 40)], (20, 30), &[(10, 20), (20, 30), (30, 40)]),
+            (&[(10, 40)], (20, 30), &[(20, 30)]),
+        ] {
+            let mut all = losses(known);
+            all.accept(Loss { from: Offset(accepted.0), to: Offset(accepted.1) });
+            assert_eq!(all, losses(left), "{known:?}, then {accepted:?}");
+            assert!(all.is_possible());
+        }
+    }
+
+    #[test]
+    fn what_no_repair_has_written_is_impossible() {
+        for json in [
+            r#"[{"from":10,"to":20},{"from":19,"to":30}]"#,
+            r#"[{"from":-1,"to":20}]"#,
+            r#"[{"from":20,"to":10}]"#,
+        ] {
+            assert!(!serde_json::from_str::<Losses>(json).unwrap().is_possible(), "{json}");
+        }
     }
 
     #[test]

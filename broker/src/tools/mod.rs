@@ -49,18 +49,19 @@ pub enum ToolError {
 /// Asks whether to go on, where there is somebody to ask.
 pub type Confirm<'a> = &'a mut (dyn FnMut() -> bool + Send);
 
-/// Does what was asked for. True: nothing was found wrong.
+/// Does what was asked for, in the boot of the machine that `boot_id` tells from others. True: nothing was found wrong.
 ///
 /// # Errors
 /// It could not be done.
 pub async fn run(
     files: &dyn Files,
+    boot_id: &str,
     command: &LogCommand,
     out: &mut (dyn Write + Send),
     confirm: Confirm<'_>,
 ) -> Result<bool, ToolError> {
     let _lock = lock(files).await?;
-    let survey = Survey::take(files).await.map_err(ToolError::NoDataDirectory)?;
+    let survey = Survey::take(files, boot_id).await.map_err(ToolError::NoDataDirectory)?;
     match command {
         LogCommand::Check(args) => check::run(files, survey, args, out).await,
         LogCommand::Dump(args) => dump::run(files, survey, args, out).await.map(|()| true),

@@ -1,5 +1,7 @@
 //! The tools on the directory of a broker that has stopped, damaged in every way that they are for.
 
+mod evidence;
+
 use std::{path::PathBuf, sync::Arc};
 
 use gapless_common::{records, seam::Seams, types::Offset};
@@ -18,6 +20,7 @@ use crate::{
 };
 
 const TOPIC: &str = "events";
+const BOOT: &str = "boot";
 /// Records of one value each; segments hold three.
 const RECORDS: i64 = 11;
 
@@ -26,7 +29,7 @@ async fn stopped() -> (Rig, Vec<i64>) {
     let mut rig = Rig::new();
     rig.config.segment_bytes = 250;
     rig.config.scrub_bytes_per_second = 0;
-    let broker = rig.start("boot").await;
+    let broker = rig.start(BOOT).await;
     let peer = client(&broker).await;
     create(&peer, TOPIC).await;
     create(&peer, "other").await;
@@ -69,9 +72,13 @@ async fn flip(rig: &Rig, base: i64, at: usize) {
 }
 
 async fn check(files: &dyn Files) -> (bool, String) {
+    check_in(files, BOOT).await
+}
+
+async fn check_in(files: &dyn Files, boot: &str) -> (bool, String) {
     let args = CheckArgs { dir: PathBuf::new(), output: OutputFormat::Text };
     let mut out = Vec::new();
-    let sound = run(files, &LogCommand::Check(args), &mut out, &mut || false).await.unwrap();
+    let sound = run(files, boot, &LogCommand::Check(args), &mut out, &mut || false).await.unwrap();
     (sound, String::from_utf8(out).unwrap())
 }
 
@@ -85,7 +92,7 @@ async fn repair(files: &dyn Files, truncate: bool) -> Result<String, ToolError> 
         yes: true,
     };
     let mut out = Vec::new();
-    run(files, &LogCommand::Repair(args), &mut out, &mut || false).await?;
+    run(files, BOOT, &LogCommand::Repair(args), &mut out, &mut || false).await?;
     Ok(String::from_utf8(out).unwrap())
 }
 
@@ -112,7 +119,7 @@ fn numbered(offsets: impl Iterator<Item = i64>) -> Vec<(i64, String)> {
 
 /// Starts the broker, and looks that it serves exactly `kept` and appends at `next`; then stops it.
 async fn assert_served(rig: &Rig, kept: Vec<(i64, String)>, next: i64, what: &str) {
-    let broker = rig.start("boot").await;
+    let broker = rig.start(BOOT).await;
     let log = broker.shared.catalogue.partition(TOPIC, 0).unwrap();
     assert_eq!(log.state(), State::Online, "{what}");
     assert_eq!(values(&broker).await, kept, "{what}");
@@ -139,7 +146,7 @@ async fn a_directory_that_was_stopped_cleanly_is_sound_and_is_not_written_to() {
 #[tokio::test]
 async fn a_running_broker_keeps_the_tools_out() {
     let (rig, _) = stopped().await;
-    let broker = rig.start("boot").await;
+    let broker = rig.start(BOOT).await;
     let refused = repair(&files(&rig), true).await.unwrap_err();
     assert_eq!(refused.to_string(), "a broker runs on this data directory; stop it first");
     assert!(broker.stop().await);
@@ -198,7 +205,7 @@ async fn what_is_bad_below_the_start_of_a_log_costs_at_most_what_is_behind_it() 
         let (rig, bases) = stopped().await;
         let files = files(&rig);
         let first = bytes_of(&files, &segment(bases[0])).await;
-        let broker = rig.start("boot").await;
+        let broker = rig.start(BOOT).await;
         let start = bases[1] + 1;
         let log = broker.shared.catalogue.partition(TOPIC, 0).unwrap();
         assert_eq!(log.delete_records(Some(Offset(start))).await.unwrap(), Offset(start));
@@ -278,7 +285,7 @@ async fn a_quarantine_of_what_is_sound_by_now_is_lifted() {
     let (rig, bases) = stopped().await;
     let files = files(&rig);
     flip(&rig, bases[1], 100).await;
-    let broker = rig.start("boot").await;
+    let broker = rig.start(BOOT).await;
     let log = broker.shared.catalogue.partition(TOPIC, 0).unwrap();
     assert!(values(&broker).await.len() < RECORDS as usize);
     assert!(matches!(log.state(), State::Quarantined { .. }), "{:?}", log.state());
@@ -306,7 +313,7 @@ async fn a_repair_that_dies_at_any_step_can_be_done_again() {
             let died = repair(&dying, truncate).await.is_err();
             if died {
                 // Whoever starts a broker now is told.
-                let broker = rig.start("boot").await;
+                let broker = rig.start(BOOT).await;
                 let log = broker.shared.catalogue.partition(TOPIC, 0).unwrap();
                 let served = values(&broker).await;
                 assert!(served.starts_with(&numbered(0..damaged)), "step {steps}: {served:?}");
@@ -340,7 +347,7 @@ async fn an_unreadable_sector_costs_the_batch_it_is_in_and_is_named() {
         let mut rig = Rig::new();
         rig.config.scrub_bytes_per_second = 0;
         let value = |offset: i64| format!("{offset:02}{}", "x".repeat(3000));
-        let broker = rig.start("boot").await;
+        let broker = rig.start(BOOT).await;
         let peer = client(&broker).await;
         create(&peer, TOPIC).await;
         for offset in 0..RECORDS {
@@ -392,7 +399,7 @@ async fn a_dump_shows_batches_and_records_and_where_it_was_told_to_begin() {
             output,
         };
         let mut out = Vec::new();
-        assert!(run(&files, &LogCommand::Dump(args), &mut out, &mut || false).await.unwrap());
+        assert!(run(&files, BOOT, &LogCommand::Dump(args), &mut out, &mut || false).await.unwrap());
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         let batches = (RECORDS - bases[2]) as usize;
@@ -408,7 +415,7 @@ async fn a_dump_shows_batches_and_records_and_where_it_was_told_to_begin() {
     }
     let args = CheckArgs { dir: PathBuf::new(), output: OutputFormat::Json };
     let mut out = Vec::new();
-    assert!(!run(&files, &LogCommand::Check(args), &mut out, &mut || false).await.unwrap());
+    assert!(!run(&files, BOOT, &LogCommand::Check(args), &mut out, &mut || false).await.unwrap());
     let report: serde_json::Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(report["sound"], false);
     assert_eq!(report["findings"][0]["partition"], "events-0");

@@ -35,6 +35,12 @@ struct Stored {
     next_producer_id: i64,
 }
 
+impl Stored {
+    fn boot(&self, boot_id: &str) -> Boot {
+        if self.boot_id == boot_id { Boot::Same } else { Boot::Other }
+    }
+}
+
 /// The broker's own small file, open for as long as the broker runs.
 pub struct Meta {
     files: Arc<dyn Files>,
@@ -60,7 +66,7 @@ impl Meta {
         let path = Path::new(META);
         let (stored, boot) = match small_file::read::<Stored>(&*files, path, FORMAT_VERSION).await? {
             Some(found) => {
-                let boot = if found.boot_id == boot_id { Boot::Same } else { Boot::Other };
+                let boot = found.boot(boot_id);
                 let leader_epoch = found.leader_epoch + 1;
                 (Stored { leader_epoch, ..found }, boot)
             }
@@ -134,12 +140,16 @@ impl Meta {
     }
 }
 
-/// The leader epoch of the last start, for tools.
-pub(super) async fn leader_epoch(files: &dyn Files) -> Result<LeaderEpoch, SmallFileError> {
+/// The leader epoch of the last start, and whether that was in another boot than this one, for tools.
+pub(super) async fn last_start(
+    files: &dyn Files,
+    boot_id: &str,
+) -> Result<(LeaderEpoch, Boot), SmallFileError> {
     let path = Path::new(META);
     let stored = small_file::read::<Stored>(files, path, FORMAT_VERSION).await?;
     let missing = || SmallFileError::Missing { path: path.to_owned(), beside: TOPICS.into() };
-    Ok(LeaderEpoch(stored.ok_or_else(missing)?.leader_epoch))
+    let stored = stored.ok_or_else(missing)?;
+    Ok((LeaderEpoch(stored.leader_epoch), stored.boot(boot_id)))
 }
 
 async fn holds_topics(files: &dyn Files) -> io::Result<bool> {

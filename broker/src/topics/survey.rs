@@ -10,7 +10,7 @@ use gapless_common::types::{LeaderEpoch, PartitionId, TopicId};
 use super::TOPICS;
 use super::meta;
 use super::store::{FORMAT_VERSION, TOPIC_FILE, TopicFile};
-use crate::log::{Site, clean_mark, tools::Subject};
+use crate::log::{Boot, Site, clean_mark, tools::Subject};
 use crate::storage::{Files, small_file};
 
 /// A data directory at rest.
@@ -22,17 +22,17 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Looks around.
+    /// Looks around, in the boot of the machine that `boot_id` tells from others.
     ///
     /// # Errors
     /// A directory cannot be listed.
-    pub async fn take(files: &dyn Files) -> io::Result<Self> {
+    pub async fn take(files: &dyn Files, boot_id: &str) -> io::Result<Self> {
         let mut survey = Self { partitions: Vec::new(), broken: Vec::new() };
-        let epoch_max = match meta::leader_epoch(files).await {
-            Ok(epoch) => epoch,
+        let (epoch_max, boot) = match meta::last_start(files, boot_id).await {
+            Ok(last) => last,
             Err(error) => {
                 survey.broken.push((meta::META.into(), error.to_string()));
-                LeaderEpoch(i32::MAX)
+                (LeaderEpoch(i32::MAX), Boot::Other)
             }
         };
         let clean = files.open(Path::new(clean_mark::NAME)).await.is_ok();
@@ -61,7 +61,7 @@ impl Survey {
                     partition: PartitionId(partition),
                     directory: directory.join(partition.to_string()),
                 };
-                survey.partitions.push(Subject { site, epoch_max, clean });
+                survey.partitions.push(Subject { site, epoch_max, clean, boot });
             }
         }
         Ok(survey)

@@ -8,16 +8,17 @@ use gapless_common::{
     types::{LeaderEpoch, Offset},
 };
 
+use super::Subject;
 use super::hints::Checkpoints;
 use super::resync::next_good;
-use super::{Subject, named};
 use crate::log::INDEX_INTERVAL_BYTES_DEFAULT;
 use crate::log::batch_reader::BatchReader;
 use crate::log::checkpoint;
 use crate::log::contents::{Contents, index_name, read_index, read_times, time_index_name};
 use crate::log::flush_marks::FlushMarks;
 use crate::log::losses::Losses;
-use crate::log::segment::Segment;
+use crate::log::recovery::is_torn_tail;
+use crate::log::segment::{Segment, segment_path};
 use crate::log::state_file::StateFile;
 use crate::log::summary::Summary;
 use crate::log::walk::{BadBatch, Expected, Found};
@@ -118,6 +119,8 @@ pub struct Examined {
     pub bytes: u64,
     pub(super) state: Option<StateFile>,
     pub(super) losses: Losses,
+    /// Checkpoints that say of what can be read what the log does not.
+    pub(super) unfit_checkpoints: Vec<Offset>,
 }
 
 impl Examined {
@@ -129,6 +132,9 @@ impl Examined {
         let severity = if place.is_tail { Severity::Note } else { Severity::Wrong };
         let goes_on = match place.to {
             Some(to) => format!("; the log goes on at offset {to}"),
+            None if place.is_tail && self.quarantined.is_some() => {
+                "; nobody was promised it: a repair saves it under torn/ and cuts it off".to_owned()
+            }
             None if place.is_tail => {
                 "; the next start of the broker saves it under torn/ and cuts it off".to_owned()
             }
@@ -183,7 +189,9 @@ pub async fn examine(
             }
         }
     }
-    let mark = marks.of(subject.site.mark_key());
+    // As recovery has it: a checkpoint is as good as a flush mark.
+    let mark = marks.of(subject.site.mark_key()).into_iter().chain(checkpoints.highest());
+    let mark = mark.max_by_key(Summary::height);
     let first = bases.first().copied();
     if examined.state.is_none() {
         examined.log_start = first.unwrap_or(Offset(0));
@@ -195,7 +203,7 @@ pub async fn examine(
         if let Some(next) = next_base.filter(|next| *next <= examined.log_start) {
             let start = examined.log_start;
             let why = format!("wholly below the start of the log, {start}; the broker removes it");
-            examined.say(Severity::Note, named(directory, base), why);
+            examined.say(Severity::Note, segment_path(directory, base), why);
             expected.offset = next;
             continue;
         }
@@ -212,7 +220,8 @@ pub async fn examine(
     checkpoints.tell(directory, &mut examined);
     let end = expected.offset;
     let behind_losses = examined.losses.entries().iter().map(|loss| loss.to).max().unwrap_or(Offset(0));
-    let believed = mark.map_or(Offset(0), |mark| mark.next_offset).max(examined.log_start).max(behind_losses);
+    let believed =
+        mark.as_ref().map_or(Offset(0), |mark| mark.next_offset).max(examined.log_start).max(behind_losses);
     let missing = if first.is_none() { Some("there is no segment".to_owned()) } else { None }.or_else(|| {
         (end < believed).then(|| format!("the log ends at offset {end}, and went to {believed}"))
     });
@@ -242,7 +251,7 @@ fn join(examined: &mut Examined, subject: &Subject, expected: &mut Expected, bas
     // What is bad at the end of the segment before has said so.
     let told = examined.bad.last().is_some_and(|bad| bad.to == Some(base));
     if !bridged && !told {
-        let file = named(&subject.site.directory, base);
+        let file = segment_path(&subject.site.directory, base);
         let why = if base > next {
             format!("a segment is missing: this one begins at {base} where {next} follows")
         } else {
@@ -274,7 +283,7 @@ async fn segment(
     let Place { mark, expected, checkpoints, base, next_base } = place;
     let (mark, base, next_base) = (*mark, *base, *next_base);
     let directory = &subject.site.directory;
-    let path = named(directory, base);
+    let path = segment_path(directory, base);
     let file = files.open(&path).await?;
     let size = file.size().await?;
     let mut stored = Stored::read(files, subject, examined, base).await;
@@ -304,8 +313,10 @@ async fn segment(
         let bound = next_base.unwrap_or(Offset(i64::MAX));
         let good = next_good(&file, bad.position, size, expected, bound).await;
         let flushed = mark.filter(|mark| mark.base_offset == base).map(|mark| mark.size);
-        let is_tail =
-            next_base.is_none() && !subject.clean && flushed.is_some_and(|flushed| bad.position >= flushed);
+        let is_tail = next_base.is_none()
+            && !subject.clean
+            && flushed.is_none_or(|flushed| bad.position >= flushed)
+            && is_torn_tail(&file, size, bad.position, expected, subject.boot).await;
         let to = good.as_ref().map(|(_, header)| header.base_offset).filter(|_| !is_tail).or(next_base);
         let end = good.as_ref().map_or(size, |(position, _)| *position);
         let bytes = bad.position..if is_tail { size } else { end };

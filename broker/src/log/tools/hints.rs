@@ -35,7 +35,7 @@ pub async fn beside_the_topics(files: &dyn Files) -> Vec<Finding> {
         Err(error) => say(Severity::Wrong, mark_file::NAME, format!("unreadable: {error}")),
     }
     if let Err(error) = CleanMark::peek(files).await {
-        say(Severity::Wrong, clean_mark::NAME, format!("{error}; the logs are read as after a crash"));
+        say(Severity::Wrong, clean_mark::NAME, format!("{error}; the logs are taken as after a crash"));
     }
     findings
 }
@@ -70,11 +70,22 @@ impl Checkpoints {
         examined: &mut Examined,
     ) {
         let why = match checkpoint::read(files, &subject.site, at, usize::MAX).await {
-            Ok(Some(read)) => return self.0.push(Stored { name: at, at: read.at, fits: Fits::Unseen }),
+            Ok(Some(read)) => {
+                self.0.push(Stored { name: at, at: read.at, fits: Fits::Unseen });
+                if !read.one_copy_is_bad {
+                    return;
+                }
+                "one of its two copies fails its check; the other one is good".to_owned()
+            }
             Ok(None) => "fails its check; it is a hint, and passed over by the next start".to_owned(),
             Err(error) => format!("unreadable: {error}"),
         };
         examined.say(Severity::Wrong, checkpoint::path(&subject.site.directory, at), why);
+    }
+
+    /// How far the log is known to have been flushed by them: each is written after the flush.
+    pub(super) fn highest(&self) -> Option<Summary> {
+        self.0.iter().map(|stored| stored.at).max_by_key(Summary::height)
     }
 
     /// A segment was read up to `so_far`.
@@ -102,7 +113,8 @@ impl Checkpoints {
             if matches!(stored.fits, Fits::Yes | Fits::Unknown) || is_gone {
                 continue;
             }
-            let why = "says what the log does not; it is a hint, and passed over by the next start";
+            examined.unfit_checkpoints.push(stored.name);
+            let why = "says what the log does not: it is of another history, or some of this one is lost";
             examined.say(Severity::Wrong, checkpoint::path(directory, stored.name), why);
         }
     }

@@ -6,15 +6,13 @@ mod hints;
 mod repair;
 mod resync;
 
-use std::path::{Path, PathBuf};
-
-use gapless_common::types::{LeaderEpoch, Offset};
+use gapless_common::types::LeaderEpoch;
 
 pub use self::examine::{BadPlace, BatchSink, Examined, Finding, GoodBatch, Seen, Severity, examine};
 pub use self::hints::beside_the_topics;
 pub use self::repair::{Plan, RepairError, Saved, Way, carry_out, plan};
-use super::Site;
 use super::flush_marks::FlushMarks;
+use super::{Boot, Site};
 use crate::storage::Files;
 
 /// One partition, as the files around it describe it.
@@ -25,17 +23,11 @@ pub struct Subject {
     pub epoch_max: LeaderEpoch,
     /// The last stop was a clean one.
     pub clean: bool,
+    /// What will have happened to the machine, if the broker is started in this boot.
+    pub boot: Boot,
 }
 
-/// The flush marks of a data directory.
-///
-/// # Errors
-/// None: what cannot be read counts as not there, and is logged.
+/// The flush marks of a data directory. What cannot be read counts as not there, and is logged.
 pub async fn marks(files: &dyn Files) -> FlushMarks {
     FlushMarks::read(files).await
-}
-
-/// A file of a partition.
-fn named(directory: &Path, base: Offset) -> PathBuf {
-    super::segment::segment_path(directory, base)
 }

@@ -12,14 +12,15 @@ use std::{
 use bytes::Bytes;
 use gapless_common::{seam::BoxFuture, types::Offset};
 
-use super::{BadPlace, Examined, Subject, named};
+use super::{BadPlace, Examined, Subject};
+use crate::log::checkpoint;
 use crate::log::clean_mark;
 use crate::log::contents::{index_name, time_index_name};
 use crate::log::epochs::LeaderEpochs;
-use crate::log::flush_marks::FlushMarks;
+use crate::log::flush_marks::{FlushMarks, file as mark_file};
 use crate::log::losses::Loss;
 use crate::log::recovery::save_aside;
-use crate::log::segment::Segment;
+use crate::log::segment::{Segment, segment_path};
 use crate::log::state_file::StateFile;
 use crate::storage::{
     File, Files, create_over, is_lost, read_exact_at, small_file::SmallFileError, write_all_at,
@@ -138,7 +139,7 @@ pub fn plan(subject: &Subject, examined: &Examined, way: Way) -> Result<Plan, Re
     // The next start sees to a torn tail, unless it does not believe that it is one.
     let bad: Vec<&BadPlace> = examined.bad.iter().filter(|bad| !bad.is_tail || is_quarantined).collect();
     if let Some(overlap) = bad.iter().find(|bad| bad.segment.is_none() && bad.to == Some(bad.from)) {
-        return Err(RepairError::Overlap(named(&subject.site.directory, overlap.from)));
+        return Err(RepairError::Overlap(segment_path(&subject.site.directory, overlap.from)));
     }
     let Some(first) = bad.first() else {
         let why = match &examined.quarantined {
@@ -275,22 +276,20 @@ pub async fn carry_out(
             Step::Remove(base) | Step::Create(base) => *base,
         };
         let taken = take(files, subject, step, base).await;
-        saved.extend(taken.map_err(|error| at(&named(directory, base), error))?);
+        saved.extend(taken.map_err(|error| at(&segment_path(directory, base), error))?);
     }
-    if let Some(first) = plan.first {
-        let first = first.max(examined.log_start);
-        forget_snapshots(files, directory, first).await.map_err(|error| at(directory, error))?;
-        let forgotten = FlushMarks::forget(files, subject.site.mark_key()).await;
-        forgotten.map_err(|error| at(Path::new("flush-marks"), error))?;
-    }
+    forget_checkpoints(files, examined, plan, directory).await.map_err(|error| at(directory, error))?;
+    // Before the marks go: each of the two makes the next start quarantine the partition again.
     files.sync_dir(directory).await.map_err(|error| at(directory, error))?;
+    let forgotten = FlushMarks::forget(files, subject.site.mark_key()).await;
+    forgotten.map_err(|error| at(Path::new(mark_file::NAME), error))?;
     state.repaired(losses, plan.end).write(files, directory).await?;
     Ok(saved)
 }
 
 async fn take(files: &dyn Files, subject: &Subject, step: &Step, base: Offset) -> io::Result<Option<Saved>> {
     let directory = &subject.site.directory;
-    let path = named(directory, base);
+    let path = segment_path(directory, base);
     match step {
         Step::Accept(_) => Ok(()),
         Step::Save { bytes, .. } => {
@@ -301,7 +300,7 @@ async fn take(files: &dyn Files, subject: &Subject, step: &Step, base: Offset) -
         }
         Step::Split { bytes, new_base, .. } => {
             let file = files.open(&path).await?;
-            split(files, &*file, bytes, &named(directory, *new_base)).await?;
+            split(files, &*file, bytes, &segment_path(directory, *new_base)).await?;
             files.sync_dir(directory).await
         }
         Step::Cut { size, .. } => {
@@ -355,12 +354,19 @@ async fn forget_indexes(files: &dyn Files, directory: &Path, base: Offset) -> io
     Ok(())
 }
 
-/// What was known of producers behind `first` is of a history that is no more.
-async fn forget_snapshots(files: &dyn Files, directory: &Path, first: Offset) -> io::Result<()> {
-    for entry in files.list(directory).await? {
-        let offset = entry.name.strip_suffix(".producers").map(str::parse::<i64>);
-        if offset.is_some_and(|offset| offset.is_ok_and(|offset| offset > first.0)) {
-            files.remove(&directory.join(&entry.name)).await?;
+/// What was known of producers behind the first bad place is of a history that is no more; and so is what does not fit the log.
+async fn forget_checkpoints(
+    files: &dyn Files,
+    examined: &Examined,
+    plan: &Plan,
+    directory: &Path,
+) -> io::Result<()> {
+    let last_kept = plan.first.map(|first| first.max(examined.log_start));
+    for offset in files.list(directory).await?.iter().filter_map(|entry| checkpoint::parse_name(&entry.name))
+    {
+        let is_behind = last_kept.is_some_and(|last| offset > last);
+        if is_behind || examined.unfit_checkpoints.contains(&offset) {
+            checkpoint::remove(files, directory, offset).await?;
         }
     }
     Ok(())

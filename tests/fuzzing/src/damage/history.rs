@@ -290,7 +290,8 @@ fn repaired(before: &Moment) -> Option<Moment> {
         process.log.flush_and_close().await.ok()?;
         let files = &*process.files;
         let marks = FlushMarks::read(files).await;
-        let subject = Subject { site: site(), epoch_max: LeaderEpoch(moment.epoch), clean: false };
+        let epoch_max = LeaderEpoch(moment.epoch);
+        let subject = Subject { site: site(), epoch_max, clean: false, boot: Boot::Same };
         let examined = examine(files, &subject, &marks, &mut ()).await.ok()?;
         let plan = plan(&subject, &examined, Way::SetAside).ok()?;
         carry_out(files, &subject, &examined, &plan).await.ok()
