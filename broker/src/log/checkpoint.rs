@@ -32,7 +32,7 @@ pub(super) const KEPT: usize = 2;
 /// A file larger than this is not ours: 100,000 producers with five batches each take 13 MB.
 const SIZE_MAX: u64 = 256 << 20;
 
-/// What a disk loses at once, at the least, in bytes: a page of the page cache.
+/// What a disk loses at once, in bytes: the physical sector of most.
 const BLOCK: usize = 4096;
 const CHECKSUM: usize = 4;
 

@@ -210,7 +210,7 @@ impl PartitionLog {
         });
     }
 
-    /// Whether there is a checkpoint now that speaks of all there is.
+    /// False: it failed, and is to be tried again.
     async fn take_checkpoint(self: &Arc<Self>) -> bool {
         let (contents, at, content, again) = {
             let appender = self.appender.lock().await;
@@ -219,12 +219,12 @@ impl PartitionLog {
                 let again = std::mem::take(&mut notes.again);
                 (again, !again && notes.kept.last() == Some(&at.next_offset))
             });
-            // Of an empty log there is nothing to know.
+            // Of an empty log there is nothing to know, and of one that is not well nothing is noted any more.
             let is_empty = at.next_offset == Offset(0);
-            if is_known || is_empty {
+            if is_known || is_empty || self.check_sound().is_err() {
                 return true;
             }
-            if self.check_sound().is_err() || appender.unsettled {
+            if appender.unsettled {
                 return false;
             }
             let epochs = self.with_shared(|shared| shared.epochs.clone());
@@ -232,7 +232,7 @@ impl PartitionLog {
             (appender.active.contents().filter(|_| at.size > 0), at, content, again)
         };
         if !is_on(SeededBug::TrustAbandonedSnapshot) && self.wait_flushed(at.next_offset).await.is_err() {
-            return false;
+            return true;
         }
         // Before the checkpoint, without which the segment is read from its start.
         if let Some(contents) = contents
