@@ -67,7 +67,8 @@ impl Damages {
         }
         self.place.lay(&files);
         let damage = Damage::of(moment, &files, &forged);
-        let (outcome, found) = in_a_process(self.first_start(boot(1), moment, &damage, &files));
+        let first = in_a_process(self.first_start(boot(1), moment, &damage, &files));
+        let Some((outcome, found)) = first else { return Outcome::Refused };
         let again = in_a_process(async {
             let process = self.place.start(boot(2), self.epoch + 2, config()).await;
             self.place.look(&process.log).await
@@ -82,8 +83,8 @@ impl Damages {
         moment: &Moment,
         damage: &Damage,
         files: &Files,
-    ) -> (Outcome, Found) {
-        let process = self.place.start(boot, self.epoch + 1, config()).await;
+    ) -> Option<(Outcome, Found)> {
+        let process = self.place.try_start(boot, self.epoch + 1, config()).await?;
         let log = &process.log;
         let was_quarantined = log.state() != State::Online;
         let mut found = self.place.look(log).await;
@@ -95,7 +96,7 @@ impl Damages {
         damage.judge(moment, &found);
         oracle::judge_segments(&segments(files), &self.place.files(), was_quarantined);
         if log.state() != State::Online {
-            return (Outcome::Refused, found);
+            return Some((Outcome::Refused, found));
         }
         if damage.is_harmless() {
             for (offset, sent) in moment.retries().into_values() {
@@ -111,6 +112,6 @@ impl Damages {
         let (offset, batch) = append(log).await;
         found.batches.insert(offset.0, batch);
         found.end = log.end_offset();
-        (Outcome::Taken, found)
+        Some((Outcome::Taken, found))
     }
 }

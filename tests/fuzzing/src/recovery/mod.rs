@@ -77,8 +77,8 @@ impl Recovery {
     pub fn open(&self, bytes: &[u8]) -> Outcome {
         let ([boot, next_boot], files) = decode(bytes);
         self.place.lay(&files);
-        let (outcome, found) = in_a_process(async {
-            let process = self.place.start(boot, 1_000_000, config()).await;
+        let first = in_a_process(async {
+            let process = self.place.try_start(boot, 1_000_000, config()).await?;
             let log = &process.log;
             let mut found = self.place.look(log).await;
             let outcome = if found.end > found.start { Outcome::Taken } else { Outcome::Refused };
@@ -87,8 +87,9 @@ impl Recovery {
                 found.batches.insert(offset.0, batch);
                 found.end = log.end_offset();
             }
-            (outcome, found)
+            Some((outcome, found))
         });
+        let Some((outcome, found)) = first else { return Outcome::Refused };
         let again = in_a_process(async {
             let process = self.place.start(next_boot, 1_000_001, config()).await;
             self.place.look(&process.log).await

@@ -15,7 +15,10 @@ use gapless_broker::{
         LogEnvironment, Losses, OpenFiles, PartitionLog, Prior, ReadError, Refusal, Site, State,
         StorageError,
     },
-    storage::{Files as _, RealFiles, group_flush::DiskFlush, read_exact_at, spare::Spare},
+    storage::{
+        Files as _, RealFiles, group_flush::DiskFlush, read_exact_at, small_file::SmallFileError,
+        spare::Spare,
+    },
 };
 use gapless_common::{
     records::{BatchHeader, BatchLimits, batches, check_crc, validate_from_client},
@@ -175,6 +178,14 @@ impl Place {
     /// # Panics
     /// If it does not open.
     pub async fn start(&self, boot: Boot, epoch: i32, config: LogConfig) -> Process {
+        self.try_start(boot, epoch, config).await.expect("its files are of this version")
+    }
+
+    /// As [`Place::start`]; `None`: it ends at a file that says, under a checksum that fits, that it is of another version.
+    ///
+    /// # Panics
+    /// If it does not open for any other reason.
+    pub async fn try_start(&self, boot: Boot, epoch: i32, config: LogConfig) -> Option<Process> {
         let spawner = Spawner::new(OneThread);
         let files = Arc::new(RealFiles::new(self.data_dir.path(), spawner.clone()));
         files.create_dir(Path::new("")).await.expect("the data directory is there");
@@ -191,8 +202,15 @@ impl Place {
         let epoch = LeaderEpoch(epoch);
         let log = if files.list(Path::new(DIRECTORY)).await.is_ok() {
             let prior = Prior::new(boot, marks, clean);
-            let opened = PartitionLog::open(&environment, site(), config, epoch, &prior).await;
-            opened.expect("whatever is wrong inside, the log opens").0
+            match PartitionLog::open(&environment, site(), config, epoch, &prior).await {
+                Ok((log, _)) => log,
+                Err(error) => {
+                    let inner = error.source.get_ref().and_then(|inner| inner.downcast_ref());
+                    let is_version = matches!(inner, Some(SmallFileError::Version { .. }));
+                    assert!(is_version, "whatever is wrong inside, the log opens: {error:?}");
+                    return None;
+                }
+            }
         } else {
             for parent in ["topics", "topics/events"] {
                 files.create_dir(Path::new(parent)).await.expect("a directory can be made");
@@ -200,7 +218,7 @@ impl Place {
             let created = PartitionLog::create(&environment, site(), config, epoch).await;
             created.expect("a log can be created")
         };
-        Process { log, flusher, files }
+        Some(Process { log, flusher, files })
     }
 
     /// Everything that is served, which must be sound.
