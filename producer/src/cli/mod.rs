@@ -1,5 +1,5 @@
 //! The command line, in the order in which a run meets it: flags ([`args`]), one of the commands ([`publish`], [`read`],
-//! [`topic`], [`verify`], [`bench`]), and how it ends ([`exit`]).
+//! [`topic`], [`verify`], [`bench`]), what it tells ([`progress`], [`result`]), and how it ends ([`exit`]).
 
 pub mod args;
 mod base64;
@@ -8,12 +8,16 @@ mod digest;
 pub mod exit;
 mod files;
 mod human;
+mod latency;
 mod metrics;
 mod pages;
+mod progress;
 mod publish;
 mod read;
+mod result;
 mod signals;
 mod topic;
+mod under_way;
 mod verify;
 
 use std::io;

@@ -1,7 +1,6 @@
 //! `topic list|create|describe|delete`.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use gapless_common::error_code::ErrorCode;
@@ -10,9 +9,10 @@ use gapless_common::seam::Seams;
 use serde::Serialize;
 
 use super::args::{
-    ConnectionFlags, CreateArgs, DeleteArgs, DescribeArgs, ListArgs, ListOutput, TopicCommand,
+    ConnectionFlags, CreateArgs, DeleteArgs, DescribeArgs, ListArgs, OutputFormat, TopicCommand,
 };
 use super::exit::{Stop, complain, with_causes};
+use super::result::print_text;
 use super::signals::Signals;
 use crate::client::{Client, ClientError, NewTopic, Setting, When};
 
@@ -37,11 +37,6 @@ async fn connect(flags: &ConnectionFlags, seams: Seams) -> Result<Client, Stop> 
     Client::connect(seams, flags.settle()?).await.map_err(|error| Stop::failed(&error))
 }
 
-fn print(text: &str) -> Result<(), Stop> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Stop::output(&error))
-}
-
 fn json(value: &impl Serialize) -> Result<String, Stop> {
     let mut text = serde_json::to_string_pretty(value).map_err(|error| Stop::failed(&error))?;
     text.push('\n');
@@ -62,8 +57,10 @@ async fn list(args: ListArgs, seams: Seams) -> Result<ExitCode, Stop> {
         Some(Listed { name: topic.name.as_deref()?, partitions: topic.partitions.len() })
     });
     match args.output {
-        ListOutput::Text => print(&listed.map(|topic| format!("{}\n", topic.name)).collect::<String>())?,
-        ListOutput::Json => print(&json(&listed.collect::<Vec<_>>())?)?,
+        OutputFormat::Text => {
+            print_text(&listed.map(|topic| format!("{}\n", topic.name)).collect::<String>())?
+        }
+        OutputFormat::Json => print_text(&json(&listed.collect::<Vec<_>>())?)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -79,7 +76,7 @@ impl Outcome {
         done: &str,
     ) -> Result<(), Stop> {
         match result {
-            Ok(()) => print(&format!("{done}\n")),
+            Ok(()) => print_text(&format!("{done}\n")),
             Err(ClientError::Refused { code, .. }) if Some(code) == harmless => Ok(()),
             Err(error) => {
                 complain(format!("error: {}", with_causes(&error)));
@@ -174,8 +171,8 @@ async fn describe(args: DescribeArgs, seams: Seams) -> Result<ExitCode, Stop> {
         }
     }
     match args.output {
-        ListOutput::Json => print(&json(&described)?)?,
-        ListOutput::Text => print(&described.iter().map(text).collect::<Vec<_>>().join("\n"))?,
+        OutputFormat::Json => print_text(&json(&described)?)?,
+        OutputFormat::Text => print_text(&described.iter().map(text).collect::<Vec<_>>().join("\n"))?,
     }
     Ok(outcome.exit_code())
 }

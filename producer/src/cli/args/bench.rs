@@ -4,14 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, value_parser};
-use gapless_common::units::{parse_duration, parse_size};
+use gapless_common::units::parse_duration;
 
 use super::producer::ProducerFlags;
-use super::{ConnectionFlags, SummaryFormat};
+use super::values::{parse_bytes, parse_rate};
+use super::{ConnectionFlags, OutputFlags};
 
 /// `bench`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    after_help = "\
 Latency is counted from the moment at which a record was due, not from the moment at which it could be sent: when the
 broker stalls, records that had to wait for it count with their whole wait (an open loop). Without --rate every record is
 due when there is room for it: that measures throughput, and its latency is that of a full buffer.
@@ -24,7 +26,10 @@ Records due within 200 µs are due together. What falls into the warm-up counts 
 (not on every system); batch fill is the average size of a batch before compression, as a share of --batch-size.
 
 Exit code: 0 every record was acknowledged, 1 not every one, 2 wrong usage, 130 interrupted (what was measured until then
-is printed).")]
+is printed).",
+    // Whoever measures wants the figures.
+    mut_arg("quiet", |flag| flag.help("No progress"))
+)]
 pub struct BenchArgs {
     /// Where to publish; it should be a topic for this alone
     #[arg(
@@ -43,7 +48,7 @@ pub struct BenchArgs {
     pub partitions: Option<i32>,
 
     /// Bytes of each value, random ones
-    #[arg(long, env = "GAPLESS_RECORD_SIZE", value_name = "SIZE", value_parser = parse_record_size, default_value = "100",
+    #[arg(long, env = "GAPLESS_RECORD_SIZE", value_name = "SIZE", value_parser = parse_bytes, default_value = "100",
           help_heading = "Load")]
     pub record_size: usize,
 
@@ -91,51 +96,10 @@ pub struct BenchArgs {
     #[command(flatten)]
     pub connection: ConnectionFlags,
 
-    /// How the result is printed on standard output
-    #[arg(
-        long,
-        env = "GAPLESS_OUTPUT",
-        value_name = "FORMAT",
-        default_value = "text",
-        help_heading = "Output"
-    )]
-    pub output: SummaryFormat,
+    #[command(flatten)]
+    pub output: OutputFlags,
 
     /// Draw latency by percentile and rate over time into this file (SVG)
     #[arg(long, env = "GAPLESS_PLOT", value_name = "FILE", help_heading = "Output")]
     pub plot: Option<PathBuf>,
-
-    /// No progress
-    #[arg(long, short, env = "GAPLESS_QUIET", help_heading = "Output")]
-    pub quiet: bool,
-}
-
-fn parse_record_size(text: &str) -> Result<usize, String> {
-    let bytes = parse_size(text).map_err(|error| error.to_string())?;
-    usize::try_from(bytes).map_err(|_| "more than this machine can address".to_owned())
-}
-
-/// More than any machine sends, and little enough that a second has a record's share in it.
-const RATE_MAX: f64 = 1e9;
-
-fn parse_rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
-        _ => Err(format!("expected records a second, above 0 and up to {RATE_MAX}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rate_is_a_number_of_records_a_second() {
-        for (text, expected) in [("1000", Some(1000.0)), ("0.5", Some(0.5)), ("1e9", Some(1e9))] {
-            assert_eq!(parse_rate(text).ok(), expected, "{text}");
-        }
-        for text in ["0", "-1", "1e10", "NaN", "inf", "fast"] {
-            assert!(parse_rate(text).is_err(), "{text}");
-        }
-    }
 }

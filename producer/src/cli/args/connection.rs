@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use gapless_common::units::parse_duration;
-use gapless_producer::config::BOOTSTRAP_SERVERS;
+use gapless_producer::Config;
 
 use super::properties::{self, Property};
 use crate::cli::exit::Stop;
@@ -57,11 +57,18 @@ pub struct ConnectionSettings {
 
 impl Default for ConnectionSettings {
     fn default() -> Self {
+        Self::of(&Config::default())
+    }
+}
+
+impl ConnectionSettings {
+    /// Those that a producer's settings hold.
+    pub fn of(config: &Config) -> Self {
         Self {
-            bootstrap_servers: vec![BOOTSTRAP_SERVERS.into()],
-            client_id: "gapless-producer".into(),
-            connect_timeout: Duration::from_secs(5),
-            request_timeout: Duration::from_secs(30),
+            bootstrap_servers: config.bootstrap_servers.clone(),
+            client_id: Arc::clone(&config.client_id),
+            connect_timeout: config.connect_timeout,
+            request_timeout: config.request_timeout,
         }
     }
 }

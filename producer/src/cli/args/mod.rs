@@ -2,6 +2,7 @@
 
 mod bench;
 mod connection;
+mod output;
 mod pages;
 mod producer;
 mod properties;
@@ -9,6 +10,7 @@ mod properties_file;
 mod publish;
 mod read;
 mod topic;
+mod values;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -16,10 +18,11 @@ use tracing::level_filters::LevelFilter;
 
 pub use bench::BenchArgs;
 pub use connection::{ConnectionFlags, ConnectionSettings};
+pub use output::{OutputFlags, OutputFormat};
 pub use pages::{CompletionsArgs, ManArgs};
-pub use publish::{Decompress, InputFormat, PublishArgs, ReportBy, SummaryFormat};
+pub use publish::{Decompress, InputFormat, PublishArgs, ReportBy};
 pub use read::{ReadArgs, ReadOutput, StartOffset};
-pub use topic::{CreateArgs, DeleteArgs, DescribeArgs, ListArgs, ListOutput, TopicCommand};
+pub use topic::{CreateArgs, DeleteArgs, DescribeArgs, ListArgs, TopicCommand};
 pub use verify::VerifyArgs;
 
 /// Publishes to Kafka and says what became of every record; reads it back.

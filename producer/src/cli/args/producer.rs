@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use gapless_common::units::{parse_duration, parse_size};
+use gapless_common::units::parse_duration;
 use gapless_producer::{Acks, Compression, Config, Linger, OnFailure, Partitioner};
 
+use super::values::parse_bytes;
 use super::{ConnectionFlags, ConnectionSettings, properties};
 use crate::cli::exit::Stop;
 
@@ -77,7 +78,8 @@ pub struct ProducerFlags {
 impl ProducerFlags {
     /// The producer's settings: flags before -X, that before the file, that before the defaults.
     pub fn settle(&self, connection: &ConnectionFlags, skip_failed: bool) -> Result<Config, Stop> {
-        let (mut config, mut settings) = (Config::default(), ConnectionSettings::default());
+        let mut config = Config::default();
+        let mut settings = ConnectionSettings::of(&config);
         for property in connection.properties()? {
             let known = properties::apply_to_connection(&property, &mut settings)?
                 || properties::apply_to_producer(&property, &mut config)?
@@ -101,17 +103,6 @@ impl ProducerFlags {
             Stop::Usage(format!("--{flag} {}: {}", error.value, error.remedy))
         })?;
         Ok(config)
-    }
-
-    /// Those of the connections alone, settled in the same way.
-    pub fn connection_settings(&self, connection: &ConnectionFlags) -> Result<ConnectionSettings, Stop> {
-        let config = self.settle(connection, false)?;
-        Ok(ConnectionSettings {
-            bootstrap_servers: config.bootstrap_servers,
-            client_id: config.client_id,
-            connect_timeout: config.connect_timeout,
-            request_timeout: config.request_timeout,
-        })
     }
 
     fn apply(&self, config: &mut Config) {
@@ -138,11 +129,6 @@ impl ProducerFlags {
 
 fn parse_acks(text: &str) -> Result<Acks, String> {
     Acks::parse(text).ok_or_else(|| "expected 0, 1 or all".to_owned())
-}
-
-fn parse_bytes(text: &str) -> Result<usize, String> {
-    let bytes = parse_size(text).map_err(|error| error.to_string())?;
-    usize::try_from(bytes).map_err(|_| "more than this machine can address".to_owned())
 }
 
 fn parse_linger(text: &str) -> Result<Linger, String> {

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::ConnectionFlags;
 use super::producer::ProducerFlags;
-use super::topic::parse_setting;
+use super::values::{parse_pair, parse_rate};
+use super::{ConnectionFlags, OutputFlags};
 use crate::cli::publish::{Framing, HeaderField};
 
 /// How input is cut into records.
@@ -44,15 +44,6 @@ pub enum Decompress {
     Auto,
     /// Bytes are taken as they are.
     Never,
-}
-
-/// How the summary is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SummaryFormat {
-    /// For people.
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 /// What a line of the report is about.
@@ -106,7 +97,7 @@ pub struct PublishArgs {
     pub partition: Option<i32>,
 
     /// A header of every record. May be repeated
-    #[arg(long, env = "GAPLESS_HEADER", value_name = "NAME=VALUE", value_parser = parse_header, help_heading = "Records")]
+    #[arg(long, env = "GAPLESS_HEADER", value_name = "NAME=VALUE", value_parser = parse_pair, help_heading = "Records")]
     pub header: Vec<(String, String)>,
 
     /// A value that is exactly this word is sent as null, which deletes its key in a compacted topic
@@ -213,7 +204,7 @@ pub struct PublishArgs {
 
     /// A setting of a created topic, such as max.message.bytes=2000000. May be repeated
     #[arg(long, env = "GAPLESS_TOPIC_CONFIG", value_name = "KEY=VALUE", requires = "create_topic",
-          value_parser = parse_setting, help_heading = "Topic")]
+          value_parser = parse_pair, help_heading = "Topic")]
     pub topic_config: Vec<(String, String)>,
 
     /// At most so many records a second, evenly [default: as many as go]
@@ -231,19 +222,8 @@ pub struct PublishArgs {
     #[command(flatten)]
     pub connection: ConnectionFlags,
 
-    /// How the summary is printed on standard output
-    #[arg(
-        long,
-        env = "GAPLESS_OUTPUT",
-        value_name = "FORMAT",
-        default_value = "text",
-        help_heading = "Output"
-    )]
-    pub output: SummaryFormat,
-
-    /// Neither progress nor summary
-    #[arg(long, short, env = "GAPLESS_QUIET", help_heading = "Output")]
-    pub quiet: bool,
+    #[command(flatten)]
+    pub output: OutputFlags,
 
     /// Write to this file, as JSON lines, what became of every record, with a digest of its bytes
     #[arg(long, env = "GAPLESS_REPORT", value_name = "FILE", help_heading = "Output")]
@@ -295,27 +275,6 @@ fn parse_quote(text: &str) -> Result<Quote, String> {
     }
 }
 
-fn parse_rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text.parse().map_err(|_| "expected a number of records a second".to_owned())?;
-    if (RATE_MIN..=RATE_MAX).contains(&rate) {
-        Ok(rate)
-    } else {
-        Err(format!("expected between {RATE_MIN} and {RATE_MAX} records a second"))
-    }
-}
-
-/// One record in some three hours. What is slower is a job for a timer of the system.
-const RATE_MIN: f64 = 0.0001;
-/// More than any machine sends, and few enough to be counted in nanoseconds.
-const RATE_MAX: f64 = 1e9;
-
-fn parse_header(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("expected NAME=VALUE".to_owned()),
-    }
-}
-
 fn parse_delimiter(text: &str) -> Result<Delimiter, String> {
     let mut bytes = Vec::new();
     let mut rest = text.chars();
@@ -352,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_between_and_around_fields_and_rates() {
+    fn bytes_between_and_around_fields() {
         assert_eq!(parse_byte(r"\t"), Ok(Byte(b'\t')));
         assert_eq!(parse_byte(";"), Ok(Byte(b';')));
         for text in ["", ";;", "é", r"\r", r"\x0a"] {
@@ -360,10 +319,6 @@ mod tests {
         }
         assert_eq!(parse_quote("none"), Ok(Quote(None)));
         assert_eq!(parse_quote("'"), Ok(Quote(Some(b'\''))));
-        assert_eq!(parse_rate("0.5"), Ok(0.5));
-        for text in ["0", "-1", "inf", "NaN", "fast", "1e10"] {
-            assert!(parse_rate(text).is_err(), "{text}");
-        }
     }
 
     #[test]

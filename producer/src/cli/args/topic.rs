@@ -1,8 +1,9 @@
 //! `topic list|create|describe|delete`.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
-use super::ConnectionFlags;
+use super::values::parse_pair;
+use super::{ConnectionFlags, OutputFormat};
 
 /// What to do with topics.
 #[derive(Debug, Subcommand)]
@@ -17,15 +18,6 @@ pub enum TopicCommand {
     Delete(DeleteArgs),
 }
 
-/// How to print.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ListOutput {
-    /// For people.
-    Text,
-    /// One JSON document.
-    Json,
-}
-
 /// `topic list`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
@@ -34,7 +26,7 @@ pub struct ListArgs {
 
     /// How to print
     #[arg(long, env = "GAPLESS_OUTPUT", value_name = "FORMAT", default_value = "text")]
-    pub output: ListOutput,
+    pub output: OutputFormat,
 }
 
 /// `topic create`.
@@ -56,7 +48,7 @@ pub struct CreateArgs {
     pub replication_factor: Option<i16>,
 
     /// A setting of the topic, such as max.message.bytes=2000000. May be repeated
-    #[arg(long, env = "GAPLESS_CONFIG", value_name = "KEY=VALUE", value_parser = parse_setting)]
+    #[arg(long, env = "GAPLESS_CONFIG", value_name = "KEY=VALUE", value_parser = parse_pair)]
     pub config: Vec<(String, String)>,
 
     /// A topic that exists is no failure
@@ -76,7 +68,7 @@ pub struct DescribeArgs {
 
     /// How to print
     #[arg(long, env = "GAPLESS_OUTPUT", value_name = "FORMAT", default_value = "text")]
-    pub output: ListOutput,
+    pub output: OutputFormat,
 }
 
 /// `topic delete`.
@@ -92,11 +84,4 @@ pub struct DeleteArgs {
     /// A topic that does not exist is no failure
     #[arg(long, env = "GAPLESS_IF_EXISTS")]
     pub if_exists: bool,
-}
-
-pub(super) fn parse_setting(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("expected KEY=VALUE".to_owned()),
-    }
 }

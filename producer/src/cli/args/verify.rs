@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ConnectionFlags, SummaryFormat};
+use super::{ConnectionFlags, OutputFlags};
 
 /// `verify`.
 #[derive(Debug, Args)]
@@ -41,19 +41,8 @@ pub struct VerifyArgs {
     #[arg(long, env = "GAPLESS_EXCLUSIVE")]
     pub exclusive: bool,
 
-    /// How the result is printed on standard output
-    #[arg(
-        long,
-        env = "GAPLESS_OUTPUT",
-        value_name = "FORMAT",
-        default_value = "text",
-        help_heading = "Output"
-    )]
-    pub output: SummaryFormat,
-
-    /// No progress, and nothing on standard output: the exit code alone
-    #[arg(long, short, env = "GAPLESS_QUIET", help_heading = "Output")]
-    pub quiet: bool,
+    #[command(flatten)]
+    pub output: OutputFlags,
 
     #[command(flatten)]
     pub connection: ConnectionFlags,

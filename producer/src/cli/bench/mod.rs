@@ -11,7 +11,7 @@ mod plot;
 mod schedule;
 mod timeline;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,14 +21,14 @@ use gapless_common::error_code::ErrorCode;
 use gapless_common::seam::Seams;
 use gapless_common::units::DisplayDuration;
 use gapless_producer::{Builder, Config, Linger, Producer, Stats};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval, sleep_until};
 
-use super::args::{BenchArgs, ConnectionSettings, SummaryFormat};
+use super::args::{BenchArgs, ConnectionSettings};
 use super::exit::{Stop, complain};
-use super::human;
+use super::progress::ProgressLine;
 use super::signals::Signals;
+use super::{human, result};
 use crate::client::{Client, ClientError, NewTopic};
 use content::Content;
 use cpu::CpuSeconds;
@@ -62,11 +62,7 @@ pub async fn run(args: BenchArgs, seams: Seams, mut signals: Signals) -> Result<
         ready = Box::pin(prepare(&args, &config, &seams)) => ready?,
     };
     let (measured, outcome) = Box::pin(measure(&args, &config, &seams, signals, ready, content)).await?;
-    match args.output {
-        SummaryFormat::Text => print(&outcome.to_string()),
-        SummaryFormat::Json => print(&format!("{}\n", json(&outcome)?)),
-    }
-    .map_err(|error| Stop::output(&error))?;
+    result::print(&outcome, args.output.output)?;
     if let Some(plot) = plot {
         plot.write(&plot::svg(&outcome, &measured))?;
     }
@@ -83,12 +79,7 @@ pub async fn run(args: BenchArgs, seams: Seams, mut signals: Signals) -> Result<
 /// The topic as asked for, and producers that are connected.
 async fn prepare(args: &BenchArgs, config: &Config, seams: &Seams) -> Result<Vec<Producer>, Stop> {
     if let Some(partitions) = args.partitions {
-        let settings = ConnectionSettings {
-            bootstrap_servers: config.bootstrap_servers.clone(),
-            client_id: Arc::clone(&config.client_id),
-            connect_timeout: config.connect_timeout,
-            request_timeout: config.request_timeout,
-        };
+        let settings = ConnectionSettings::of(config);
         let mut client =
             Client::connect(seams.clone(), settings).await.map_err(|error| Stop::failed(&error))?;
         have_topic(&mut client, &args.topic, partitions).await?;
@@ -174,7 +165,8 @@ async fn measure(
     }
     drop(done);
 
-    let progress = Progress::start(args.quiet, duration);
+    let total = duration.map(millis);
+    let progress = ProgressLine::start(args.output.quiet, total, "{bar:30} {msg}", "{spinner} {msg}");
     let mut tick = interval(PROGRESS_INTERVAL);
     let mut warm_up = std::pin::pin!(sleep_until(begin));
     let mut before = None;
@@ -202,7 +194,7 @@ async fn measure(
                     }
                 }
             },
-            _ = tick.tick() => progress.update(begin, acked.load(Ordering::Relaxed)),
+            _ = tick.tick() => show(&progress, begin, acked.load(Ordering::Relaxed)),
         }
     }
     progress.finish();
@@ -252,16 +244,6 @@ fn spent_between(before: &[Stats], after: &[Stats]) -> Stats {
     sum
 }
 
-fn json(outcome: &Outcome) -> Result<String, Stop> {
-    serde_json::to_string(outcome).map_err(|error| Stop::failed(&error))
-}
-
-fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
-}
-
 /// The file of the picture: created before the run, so that a wrong name is told at once.
 #[expect(clippy::disallowed_types, reason = "a command line writes the files it is asked to")]
 struct Plot {
@@ -286,45 +268,16 @@ impl Plot {
     }
 }
 
-/// Progress on standard error, only on a terminal.
-struct Progress {
-    bar: Option<ProgressBar>,
-    duration: Option<Duration>,
+/// What the line of the progress shows: warm-up apart, how much of the time is over.
+fn show(progress: &ProgressLine, begin: Instant, acked: u64) {
+    let now = Instant::now();
+    let since = now.saturating_duration_since(begin);
+    progress.update(millis(since), || {
+        let warming = if now < begin { ", warming up" } else { "" };
+        format!("{} acknowledged{warming}", human::plural(acked, "record"))
+    });
 }
 
-impl Progress {
-    fn start(quiet: bool, duration: Option<Duration>) -> Self {
-        if quiet || !io::stderr().is_terminal() {
-            return Self { bar: None, duration };
-        }
-        let bar = ProgressBar::with_draw_target(
-            duration.map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
-            ProgressDrawTarget::stderr(),
-        );
-        let template = if duration.is_some() { "{bar:30} {msg}" } else { "{spinner} {msg}" };
-        // A template that cannot be read would be a mistake in the line above; the default one serves then.
-        bar.set_style(
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-        );
-        Self { bar: Some(bar), duration }
-    }
-
-    fn update(&self, begin: Instant, acked: u64) {
-        let Some(bar) = &self.bar else { return };
-        let now = Instant::now();
-        let since = now.saturating_duration_since(begin);
-        if self.duration.is_some() {
-            bar.set_position(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-        } else {
-            bar.tick();
-        }
-        let warming = if now < begin { ", warming up" } else { "" };
-        bar.set_message(format!("{} acknowledged{warming}", human::plural(acked, "record")));
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,15 +1,18 @@
 //! The one result on standard output: for people, or as JSON.
 
 use std::fmt;
-use std::time::Duration;
 
 use gapless_producer::Stats;
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::cpu::CpuSeconds;
 use super::flight::Measured;
 use crate::cli::human;
+use crate::cli::latency::Latency;
+use crate::cli::result::{Lines, seconds_text};
+
+/// Characters of the longest name in the outcome and the blanks behind it.
+const NAMES: usize = 10;
 
 /// What was measured, warm-up apart.
 #[derive(Debug, Serialize)]
@@ -61,36 +64,6 @@ pub struct Load {
     pub linger: String,
     pub batch_size: usize,
     pub warm_up_seconds: f64,
-}
-
-/// Milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Latency {
-    pub mean: f64,
-    pub min: f64,
-    pub p50: f64,
-    pub p90: f64,
-    pub p99: f64,
-    pub p999: f64,
-    pub p9999: f64,
-    pub max: f64,
-}
-
-impl Latency {
-    /// From a histogram of microseconds.
-    pub fn of(histogram: &Histogram<u64>) -> Option<Self> {
-        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1000.0;
-        (!histogram.is_empty()).then(|| Self {
-            mean: histogram.mean() / 1000.0,
-            min: histogram.min() as f64 / 1000.0,
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            p9999: at(0.9999),
-            max: histogram.max() as f64 / 1000.0,
-        })
-    }
 }
 
 /// What an outcome is made of beside what was measured.
@@ -166,46 +139,27 @@ fn rate_text(rate: f64) -> String {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{} acknowledged in topic {}: {} in {}",
-            human::plural(self.records, "record"),
-            self.topic,
-            human::size(self.bytes),
-            human::duration(Duration::from_secs_f64(self.seconds)),
-        )?;
-        let mut line = |name: &str, text: String| writeln!(f, "  {name:<10}{text}");
-        line("load", self.load_line())?;
-        let per_second = human::size(self.bytes_per_second as u64);
-        line("rate", format!("{} records/s, {per_second}/s", human::count(self.records_per_second as u64)))?;
+        let mut lines = Lines::new(f, NAMES);
+        let place = format_args!("topic {}", self.topic);
+        lines.acknowledged(self.records, place, self.bytes, self.seconds)?;
+        lines.line("load", self.load_line())?;
+        lines.rate(self.records_per_second, self.bytes_per_second)?;
         if let Some(latency) = self.latency_ms {
-            let show = |ms: f64| human::duration(Duration::from_secs_f64(ms / 1000.0));
-            line(
-                "latency",
-                format!(
-                    "p50 {}, p90 {}, p99 {}, p99.9 {}, p99.99 {}, max {}",
-                    show(latency.p50),
-                    show(latency.p90),
-                    show(latency.p99),
-                    show(latency.p999),
-                    show(latency.p9999),
-                    show(latency.max)
-                ),
-            )?;
+            lines.line("latency", format_args!("{latency:#}"))?;
         }
         if self.load.rate.is_some() {
-            let behind = human::duration(Duration::from_secs_f64(self.behind_ms / 1000.0));
-            line("sending", format!("at most {behind} behind what was due"))?;
+            let behind = seconds_text(self.behind_ms / 1000.0);
+            lines.line("sending", format_args!("at most {behind} behind what was due"))?;
         }
         if let Some(cpu) = self.cpu_seconds {
             let each = self
                 .cpu_seconds_per_million_records
                 .map_or_else(String::new, |each| format!(", {each:.2} s per million records"));
-            line("cpu", format!("{:.2} s user, {:.2} s system{each}", cpu.user, cpu.system))?;
+            lines.line("cpu", format_args!("{:.2} s user, {:.2} s system{each}", cpu.user, cpu.system))?;
         }
-        line(
+        lines.line(
             "batches",
-            format!(
+            format_args!(
                 "{} in {}, {:.0} records each, {:.1} % of {} full; {} sent",
                 human::count(self.batches),
                 human::plural(self.requests, "request"),
@@ -215,21 +169,14 @@ impl fmt::Display for Outcome {
                 human::size(self.bytes_sent),
             ),
         )?;
-        line(
-            "retries",
-            format!("{}, {}", human::count(self.retries), human::plural(self.reconnects, "reconnect")),
-        )?;
+        lines.retries(self.retries, self.reconnects)?;
         if self.failed > 0 {
-            line("failed", format!("{}, warm-up included", human::plural(self.failed, "record")))?;
+            let failed = human::plural(self.failed, "record");
+            lines.line("failed", format_args!("{failed}, warm-up included"))?;
         }
-        if !self.weakened_by.is_empty() {
-            line(
-                "promise",
-                format!("records may be lost, doubled or out of order: {}", self.weakened_by.join(", ")),
-            )?;
-        }
+        lines.promise(&self.weakened_by)?;
         if self.interrupted {
-            line("run", "interrupted; measured until then".to_owned())?;
+            lines.line("run", "interrupted; measured until then")?;
         }
         Ok(())
     }
@@ -237,6 +184,8 @@ impl fmt::Display for Outcome {
 
 #[cfg(test)]
 pub mod tests {
+    use std::time::Duration;
+
     use tokio::time::Instant;
 
     use super::*;
@@ -246,7 +195,7 @@ pub mod tests {
         let begin = Instant::now();
         let mut measured = Measured::new(begin).unwrap();
         for number in 0..2000 {
-            measured.latencies.record(500 + number).unwrap();
+            measured.latencies.record(Duration::from_micros(500 + number), 1);
             measured.timeline.count(begin + Duration::from_millis(number), 1);
         }
         measured.records = 2000;

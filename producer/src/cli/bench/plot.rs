@@ -1,11 +1,11 @@
 //! The picture: latency by percentile, and the rate over time, as one SVG without scripts or fonts of its own.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use super::flight::Measured;
 use super::outcome::Outcome;
 use crate::cli::human;
+use crate::cli::result::seconds_text;
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 720.0;
@@ -53,7 +53,7 @@ pub fn svg(outcome: &Outcome, measured: &Measured) -> String {
 <rect width="100%" height="100%" fill="#ffffff"/>
 "##
     );
-    let seconds = human::duration(Duration::from_secs_f64(outcome.seconds));
+    let seconds = seconds_text(outcome.seconds);
     let rate = human::count(outcome.records_per_second as u64);
     text(&mut out, LEFT, 36.0, "title", "start", &format!("{rate} records/s acknowledged over {seconds}"));
     text(&mut out, LEFT, 60.0, "sub", "start", &outcome.load_line());
@@ -96,7 +96,7 @@ fn curve(out: &mut String, points: &[(f64, f64)], bottom: f64, color: &str) {
 fn latency(out: &mut String, outcome: &Outcome, measured: &Measured) {
     let panel = LATENCY;
     text(out, LEFT, panel.top - 18.0, "head", "start", "Latency by percentile, from due to acknowledged");
-    let (Some(latency), histogram) = (outcome.latency_ms, &measured.latencies) else {
+    let (Some(latency), histogram) = (outcome.latency_ms, measured.latencies.histogram()) else {
         text(out, LEFT, panel.y(0.5), "sub", "start", "nothing was acknowledged");
         return;
     };
@@ -108,8 +108,7 @@ fn latency(out: &mut String, outcome: &Outcome, measured: &Measured) {
     for decade in lowest as i32..=highest as i32 {
         let micros = 10_f64.powi(decade);
         line(out, (LEFT, height(micros)), (RIGHT, height(micros)), "grid");
-        let label =
-            human::duration(Duration::from_secs_f64(micros / 1e6)).replace(".00", "").replace(".0", "");
+        let label = seconds_text(micros / 1e6).replace(".00", "").replace(".0", "");
         text(out, LEFT - 10.0, height(micros) + 4.0, "tick", "end", &label);
     }
     let across = |nines_at: f64| x(nines_at / nines);
@@ -146,7 +145,7 @@ fn latency(out: &mut String, outcome: &Outcome, measured: &Measured) {
         );
         // Below and to the right of it the curve never goes.
         let (anchor, x) = if name == "max" { ("end", x - 2.0) } else { ("start", x + 8.0) };
-        let label = format!("{name} {}", human::duration(Duration::from_secs_f64(ms / 1000.0)));
+        let label = format!("{name} {}", seconds_text(ms / 1000.0));
         text(out, x, y + 18.0, "mark", anchor, &label);
     }
 }

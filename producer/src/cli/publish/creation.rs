@@ -3,7 +3,7 @@
 use gapless_common::error_code::ErrorCode;
 use gapless_common::seam::Seams;
 
-use crate::cli::args::PublishArgs;
+use crate::cli::args::{ConnectionSettings, PublishArgs};
 use crate::cli::exit::{Stop, with_causes};
 use crate::cli::human;
 use crate::client::{Client, ClientError, NewTopic};
@@ -18,12 +18,16 @@ pub struct Creation {
 
 impl Creation {
     /// `None` unless it was asked for.
-    pub async fn of(args: &PublishArgs, seams: &Seams) -> Result<Option<Self>, Stop> {
+    pub async fn of(
+        args: &PublishArgs,
+        connection: ConnectionSettings,
+        seams: &Seams,
+    ) -> Result<Option<Self>, Stop> {
         if !args.create_topic {
             return Ok(None);
         }
-        let settings = args.producer.connection_settings(&args.connection)?;
-        let client = Client::connect(seams.clone(), settings).await.map_err(|error| Stop::failed(&error))?;
+        let client =
+            Client::connect(seams.clone(), connection).await.map_err(|error| Stop::failed(&error))?;
         Ok(Some(Self {
             client,
             partitions: args.topic_partitions,

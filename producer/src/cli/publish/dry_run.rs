@@ -111,7 +111,7 @@ impl DryRun<'_> {
             }
         };
         let flushed = out.flush().map_err(|error| Stop::output(&error));
-        if !self.args.quiet {
+        if !self.args.output.quiet {
             complain(format!(
                 "dry run: {}, {} rejected; nothing was sent",
                 human::plural(self.printed, "record"),

@@ -16,7 +16,7 @@ mod run;
 mod summary;
 mod tracker;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,10 +26,11 @@ use gapless_producer::{Builder, Config, Producer};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::args::{Decompress, PublishArgs, SummaryFormat};
+use super::args::{ConnectionSettings, Decompress, PublishArgs};
 use super::digest::RecordHasher;
 use super::exit::{Stop, complain};
 use super::metrics::Metrics;
+use super::result;
 use super::signals::Signals;
 use creation::Creation;
 use dry_run::DryRun;
@@ -100,7 +101,7 @@ pub async fn run(args: PublishArgs, seams: Seams, mut signals: Signals) -> Resul
         used,
         signals,
         // Nobody wants a line drawn over what they type.
-        progress: Progress::start(args.quiet || typed, total),
+        progress: Progress::start(args.output.quiet || typed, total),
         report,
         hasher: RecordHasher::default(),
         tracker,
@@ -118,7 +119,7 @@ pub async fn run(args: PublishArgs, seams: Seams, mut signals: Signals) -> Resul
 }
 
 fn say_what_is_read(args: &PublishArgs, typed: bool) {
-    if !args.quiet && typed {
+    if !args.output.quiet && typed {
         complain("reading standard input, Ctrl-D ends");
     }
 }
@@ -188,9 +189,10 @@ async fn connect(
     signals: &mut Signals,
 ) -> Result<(Producer, Option<Creation>), Stop> {
     let connecting = async {
+        let connection = ConnectionSettings::of(&config);
         let built = Builder::from_config(config).seams(seams.clone()).build().await;
         let producer = built.map_err(|error| Stop::failed(&error))?;
-        Ok((producer, Creation::of(args, seams).await?))
+        Ok((producer, Creation::of(args, connection, seams).await?))
     };
     tokio::select! {
         biased;
@@ -213,9 +215,9 @@ fn conclude(
         Run {
             topics: publisher.routes.names(),
             nulls: publisher.nulls,
-            counts: publisher.tracker.counts,
+            counts: publisher.tracker.totals.counts,
             rejected: publisher.rejected.count,
-            latencies: &publisher.tracker.latencies,
+            latencies: &publisher.tracker.totals.latencies,
             elapsed,
             weakened_by: config.weaknesses(),
             interrupted,
@@ -223,8 +225,8 @@ fn conclude(
         },
         &publisher.producer.stats(),
     );
-    if !publisher.args.quiet {
-        print(&summary, publisher.args.output).map_err(|error| Stop::output(&error))?;
+    if !publisher.args.output.quiet {
+        result::print(&summary, publisher.args.output.output)?;
     }
     if let Some(error) = &error {
         complain(format!("error: {error}"));
@@ -237,18 +239,6 @@ fn conclude(
         (false, Some(_)) => ExitCode::FAILURE,
         (false, None) => ExitCode::SUCCESS,
     })
-}
-
-fn print(summary: &Summary, format: SummaryFormat) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match format {
-        SummaryFormat::Text => write!(out, "{summary}")?,
-        SummaryFormat::Json => {
-            serde_json::to_writer(&mut out, summary)?;
-            writeln!(out)?;
-        }
-    }
-    out.flush()
 }
 
 #[cfg(test)]

@@ -1,54 +1,36 @@
-//! Progress on standard error, only on a terminal.
+//! How far a run is, while it runs.
 
-use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
 use super::tracker::Counts;
 use crate::cli::human;
+use crate::cli::progress::ProgressLine;
 
 /// How often the line is drawn anew.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The line, if anyone sees it.
+/// The line, and since when records go.
 pub struct Progress {
-    bar: Option<ProgressBar>,
+    line: ProgressLine,
     begin: Instant,
 }
 
 impl Progress {
     /// `total`: bytes of all input, if that is known.
     pub fn start(quiet: bool, total: Option<u64>) -> Self {
-        let begin = Instant::now();
-        if quiet || !io::stderr().is_terminal() {
-            return Self { bar: None, begin };
-        }
-        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
-        let template = match total {
-            Some(_) => "{bar:20} {bytes}/{total_bytes} {binary_bytes_per_sec}, {eta} left: {msg}",
-            None => "{spinner} {bytes} {binary_bytes_per_sec}: {msg}",
-        };
-        // A template that cannot be read would be a mistake in the two lines above; the default one serves then.
-        bar.set_style(
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
-        );
-        bar.tick();
-        Self { bar: Some(bar), begin }
+        let known = "{bar:20} {bytes}/{total_bytes} {binary_bytes_per_sec}, {eta} left: {msg}";
+        let open = "{spinner} {bytes} {binary_bytes_per_sec}: {msg}";
+        Self { line: ProgressLine::start(quiet, total, known, open), begin: Instant::now() }
     }
 
     pub fn update(&self, bytes_read: u64, counts: &Counts) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(bytes_read);
-            bar.set_message(message(counts, self.begin.elapsed()));
-        }
+        self.line.update(bytes_read, || message(counts, self.begin.elapsed()));
     }
 
     pub fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.line.finish();
     }
 }
 

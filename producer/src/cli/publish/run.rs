@@ -366,7 +366,7 @@ impl Publisher<'_> {
     /// Counts what has ended; a failed record is the end unless it may be skipped.
     fn look(&mut self) -> Result<(), End> {
         self.sweep().map_err(|error| End::Failed(report_failed(self.args, &error)))?;
-        if self.tracker.first_failed.is_some() && !self.args.skip_failed {
+        if self.tracker.totals.first_failed.is_some() && !self.args.skip_failed {
             return Err(End::Delivery);
         }
         Ok(())
@@ -386,7 +386,7 @@ impl Publisher<'_> {
     }
 
     fn tick(&mut self) -> Result<(), End> {
-        self.progress.update(self.bytes_read, &self.tracker.counts);
+        self.progress.update(self.bytes_read, &self.tracker.totals.counts);
         self.look()?;
         if self.position_written.elapsed() >= POSITION_INTERVAL {
             self.write_position().map_err(End::Failed)?;
@@ -481,9 +481,9 @@ impl Publisher<'_> {
 
     /// Why not every record was acknowledged, in one sentence; `None` if all were.
     pub fn failure(&self, end: &End) -> Option<String> {
-        let counts = &self.tracker.counts;
+        let counts = &self.tracker.totals.counts;
         let failed = counts.failed();
-        if let Some(FailedRecord { place, error }) = &self.tracker.first_failed {
+        if let Some(FailedRecord { place, error }) = &self.tracker.totals.first_failed {
             let others = match failed {
                 1 => String::new(),
                 _ => format!(" (the first of {} not acknowledged)", human::plural(failed, "record")),

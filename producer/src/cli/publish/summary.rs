@@ -4,11 +4,15 @@ use std::fmt;
 use std::time::Duration;
 
 use gapless_producer::Stats;
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::tracker::Counts;
 use crate::cli::human;
+use crate::cli::latency::{Latencies, Latency};
+use crate::cli::result::Lines;
+
+/// Characters of the longest name in the summary and the blanks behind it.
+const NAMES: usize = 10;
 
 /// A run in numbers.
 #[derive(Debug, Serialize)]
@@ -49,37 +53,13 @@ pub struct Summary {
     pub batch_size: u64,
 }
 
-/// Milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Latency {
-    pub p50: f64,
-    pub p90: f64,
-    pub p99: f64,
-    pub p999: f64,
-    pub max: f64,
-}
-
-impl Latency {
-    /// From a histogram of microseconds.
-    pub fn of(histogram: &Histogram<u64>) -> Option<Self> {
-        let at = |percentile| histogram.value_at_quantile(percentile) as f64 / 1000.0;
-        (!histogram.is_empty()).then(|| Self {
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            max: histogram.max() as f64 / 1000.0,
-        })
-    }
-}
-
 /// What a summary is made of beside the producer's own totals.
 pub struct Run<'a> {
     pub topics: Vec<String>,
     pub nulls: u64,
     pub counts: Counts,
     pub rejected: u64,
-    pub latencies: &'a Histogram<u64>,
+    pub latencies: &'a Latencies,
     pub elapsed: Duration,
     pub weakened_by: Vec<String>,
     pub interrupted: bool,
@@ -118,26 +98,16 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let took = human::duration(Duration::from_secs_f64(self.seconds));
-        writeln!(
-            f,
-            "{} acknowledged in {}: {} in {took}",
-            human::plural(self.records, "record"),
-            match &self.topic {
-                Some(topic) => format!("topic {topic}"),
-                None => human::plural(self.topics.len() as u64, "topic"),
-            },
-            human::size(self.bytes),
-        )?;
-        let mut line = |name: &str, text: String| writeln!(f, "  {name:<10}{text}");
-        let bytes_per_second = human::size(self.bytes_per_second as u64);
-        line(
-            "rate",
-            format!("{} records/s, {bytes_per_second}/s", human::count(self.records_per_second as u64)),
-        )?;
-        line(
+        let mut lines = Lines::new(f, NAMES);
+        let place = match &self.topic {
+            Some(topic) => format!("topic {topic}"),
+            None => human::plural(self.topics.len() as u64, "topic"),
+        };
+        lines.acknowledged(self.records, place, self.bytes, self.seconds)?;
+        lines.rate(self.records_per_second, self.bytes_per_second)?;
+        lines.line(
             "batches",
-            format!(
+            format_args!(
                 "{}, {:.1} % of {} full on average; {} sent",
                 human::count(self.batches),
                 self.batch_fill * 100.0,
@@ -145,49 +115,25 @@ impl fmt::Display for Summary {
                 human::size(self.bytes_sent),
             ),
         )?;
-        line(
-            "retries",
-            format!("{}, {}", human::count(self.retries), human::plural(self.reconnects, "reconnect")),
-        )?;
+        lines.retries(self.retries, self.reconnects)?;
         if let Some(latency) = self.latency_ms {
-            let show = |ms: f64| human::duration(Duration::from_secs_f64(ms / 1000.0));
-            line(
-                "latency",
-                format!(
-                    "p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
-                    show(latency.p50),
-                    show(latency.p90),
-                    show(latency.p99),
-                    show(latency.p999),
-                    show(latency.max)
-                ),
-            )?;
+            lines.line("latency", latency)?;
         }
         if self.nulls > 0 {
-            line(
-                "nulls",
-                format!("{} sent as null, which deletes its key", human::plural(self.nulls, "value")),
-            )?;
+            let nulls = human::plural(self.nulls, "value");
+            lines.line("nulls", format_args!("{nulls} sent as null, which deletes its key"))?;
         }
         if self.not_written + self.unknown + self.rejected > 0 {
-            line(
+            let [not_written, unknown, rejected] =
+                [self.not_written, self.unknown, self.rejected].map(human::count);
+            lines.line(
                 "failed",
-                format!(
-                    "{} not written, {} unknown, {} rejected",
-                    human::count(self.not_written),
-                    human::count(self.unknown),
-                    human::count(self.rejected)
-                ),
+                format_args!("{not_written} not written, {unknown} unknown, {rejected} rejected"),
             )?;
         }
-        if !self.weakened_by.is_empty() {
-            line(
-                "promise",
-                format!("records may be lost, doubled or out of order: {}", self.weakened_by.join(", ")),
-            )?;
-        }
+        lines.promise(&self.weakened_by)?;
         if self.interrupted {
-            line("input", "interrupted; what was read before is accounted for here".to_owned())?;
+            lines.line("input", "interrupted; what was read before is accounted for here")?;
         }
         Ok(())
     }
@@ -197,7 +143,7 @@ impl fmt::Display for Summary {
 mod tests {
     use super::*;
 
-    fn summary(latencies: &Histogram<u64>, weakened_by: &[&str], counts: Counts) -> Summary {
+    fn summary(latencies: &Latencies, weakened_by: &[&str], counts: Counts) -> Summary {
         let run = Run {
             topics: vec!["events".to_owned()],
             nulls: 0,
@@ -214,9 +160,9 @@ mod tests {
 
     #[test]
     fn people_read_what_happened() {
-        let mut latencies = Histogram::new_with_bounds(1, 1_000_000, 3).unwrap();
-        latencies.record_n(1500, 99).unwrap();
-        latencies.record(80_000).unwrap();
+        let mut latencies = Latencies::new().unwrap();
+        latencies.record(Duration::from_micros(1500), 99);
+        latencies.record(Duration::from_millis(80), 1);
         let counts = Counts { admitted: 3000, acked: 3000, bytes_acked: 3 << 20, ..Counts::default() };
         let text = summary(&latencies, &[], counts).to_string();
         assert!(
@@ -234,7 +180,7 @@ mod tests {
 
     #[test]
     fn programs_read_the_same() {
-        let latencies = Histogram::new_with_bounds(1, 1_000_000, 3).unwrap();
+        let latencies = Latencies::new().unwrap();
         let counts = Counts { acked: 10, ..Counts::default() };
         let json = serde_json::to_value(summary(&latencies, &[], counts)).unwrap();
         assert_eq!(json["records"], 10);

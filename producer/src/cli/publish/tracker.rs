@@ -1,26 +1,18 @@
-//! What became of the records under way: one entry a batch, not a record. Batches of one partition end in order, so only
-//! each partition's oldest is looked at.
+//! What became of the records under way, a batch at a time.
 
-use std::collections::VecDeque;
-use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use gapless_producer::{Acked, Delivery, DeliveryError};
-use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
 use super::places::{Place, Places};
 use crate::cli::digest::Fingerprint;
+use crate::cli::latency::Latencies;
+use crate::cli::under_way::{Group, UnderWay};
 
-/// Latencies are kept with three digits, from a microsecond to an hour (longer ones count as an hour).
-const LATENCY_MAX_US: u64 = 3_600_000_000;
-const LATENCY_DIGITS: u8 = 3;
-
-/// Records of one batch, admitted one after the other.
-struct Group {
-    /// The first one's.
-    delivery: Delivery,
+/// What is to be known of the records of one batch.
+#[derive(Default)]
+struct Notes {
     places: Places,
     /// Bytes of keys, values and headers, of each.
     sizes: Vec<u32>,
@@ -76,22 +68,23 @@ impl Counts {
 
 /// Everything admitted and what became of it.
 pub struct Tracker {
-    /// Of each topic, of each partition.
-    partitions: Vec<Vec<VecDeque<Group>>>,
+    under_way: UnderWay<Notes>,
+    pub totals: Totals,
+}
+
+/// What became of those that have ended.
+pub struct Totals {
     pub counts: Counts,
     /// The first in the order of the input.
     pub first_failed: Option<FailedRecord>,
-    pub latencies: Histogram<u64>,
+    pub latencies: Latencies,
 }
 
 impl Tracker {
     pub fn new() -> Result<Self, hdrhistogram::CreationError> {
-        Ok(Self {
-            partitions: Vec::new(),
-            counts: Counts::default(),
-            first_failed: None,
-            latencies: Histogram::new_with_bounds(1, LATENCY_MAX_US, LATENCY_DIGITS)?,
-        })
+        let latencies = Latencies::new()?;
+        let totals = Totals { counts: Counts::default(), first_failed: None, latencies };
+        Ok(Self { under_way: UnderWay::new(), totals })
     }
 
     /// A record was admitted to this topic, counted from 0. Fingerprints are taken of all records or of none.
@@ -104,120 +97,71 @@ impl Tracker {
         fingerprint: Option<Fingerprint>,
         now: Instant,
     ) {
-        self.counts.admitted += 1;
-        // Partitions are numbered from 0; a negative number never comes from an admission.
-        let partition = usize::try_from(delivery.partition().partition.0).unwrap_or(0);
-        if self.partitions.len() <= topic {
-            self.partitions.resize_with(topic + 1, Vec::new);
+        self.totals.counts.admitted += 1;
+        let Some(notes) = self.under_way.add(delivery, topic) else { return };
+        notes.places.push(place);
+        notes.sizes.push(size);
+        notes.fingerprints.extend(fingerprint);
+        match notes.times.last_mut() {
+            Some((count, time)) if *time == now => *count += 1,
+            _ => notes.times.push((1, now)),
         }
-        let Some(partitions) = self.partitions.get_mut(topic) else { return };
-        if partitions.len() <= partition {
-            partitions.resize_with(partition + 1, VecDeque::new);
-        }
-        let Some(groups) = partitions.get_mut(partition) else { return };
-        if let Some(last) = groups.back_mut()
-            && last.delivery.shares_batch_with(&delivery)
-        {
-            last.places.push(place);
-            last.sizes.push(size);
-            last.fingerprints.extend(fingerprint);
-            match last.times.last_mut() {
-                Some((count, time)) if *time == now => *count += 1,
-                _ => last.times.push((1, now)),
-            }
-            return;
-        }
-        let mut places = Places::default();
-        places.push(place);
-        groups.push_back(Group {
-            delivery,
-            places,
-            sizes: vec![size],
-            times: vec![(1, now)],
-            fingerprints: fingerprint.into_iter().collect(),
-        });
     }
 
     /// True when nothing is under way.
     pub fn is_empty(&self) -> bool {
-        self.partitions.iter().flatten().all(VecDeque::is_empty)
+        self.under_way.is_empty()
     }
 
     /// Counts what has ended by now, and tells each batch to `ended`.
     pub fn sweep<E>(&mut self, ended: &mut impl FnMut(&Ended<'_>) -> Result<(), E>) -> Result<(), E> {
         let mut now = None;
-        for topic in 0..self.partitions.len() {
-            for partition in 0..self.partitions.get(topic).map_or(0, Vec::len) {
-                while let Some(group) = self.pop_ended(topic, partition) {
-                    self.end(group, *now.get_or_insert_with(Instant::now), ended)?;
-                }
-            }
+        for group in self.under_way.ended() {
+            self.totals.end(&group, *now.get_or_insert_with(Instant::now), ended)?;
         }
         Ok(())
-    }
-
-    fn pop_ended(&mut self, topic: usize, partition: usize) -> Option<Group> {
-        let groups = self.partitions.get_mut(topic)?.get_mut(partition)?;
-        let ended = groups.front()?.delivery.try_result().is_some();
-        if ended { groups.pop_front() } else { None }
     }
 
     /// Waits until something has ended that [`Tracker::sweep`] will then find. Pending for ever when nothing is under
     /// way.
     pub fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut any = Poll::Pending;
-        for front in self.partitions.iter_mut().flatten().filter_map(VecDeque::front_mut) {
-            if Pin::new(&mut front.delivery).poll(cx).is_ready() {
-                any = Poll::Ready(());
-            }
-        }
-        any
+        self.under_way.poll_any(cx)
     }
+}
 
+impl Totals {
     fn end<E>(
         &mut self,
-        group: Group,
+        group: &Group<Notes>,
         now: Instant,
         ended: &mut impl FnMut(&Ended<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let count = group.places.count();
-        if let Some(first) = all_acked(&group.delivery, count) {
+        let Group { delivery, records: notes } = group;
+        let tell =
+            |results| Ended { delivery, places: &notes.places, fingerprints: &notes.fingerprints, results };
+        let count = notes.places.count();
+        if let Some(first) = all_acked(delivery, count) {
             self.counts.acked += u64::from(count);
-            self.counts.bytes_acked += group.sizes.iter().map(|size| u64::from(*size)).sum::<u64>();
-            for (count, time) in &group.times {
-                self.record_latency(now.duration_since(*time), u64::from(*count));
+            self.counts.bytes_acked += notes.sizes.iter().map(|size| u64::from(*size)).sum::<u64>();
+            for (count, time) in &notes.times {
+                self.latencies.record(now.duration_since(*time), u64::from(*count));
             }
-            return ended(&Ended {
-                delivery: &group.delivery,
-                places: &group.places,
-                fingerprints: &group.fingerprints,
-                results: Results::AllAcked(&first),
-            });
+            return ended(&tell(Results::AllAcked(&first)));
         }
-        let times = group.times.iter().flat_map(|(count, time)| (0..*count).map(|_| *time));
-        for (((at, place), size), time) in (0..).zip(group.places.iter()).zip(&group.sizes).zip(times) {
-            match group.delivery.try_result_behind(at) {
+        let times = notes.times.iter().flat_map(|(count, time)| (0..*count).map(|_| *time));
+        for (((at, place), size), time) in (0..).zip(notes.places.iter()).zip(&notes.sizes).zip(times) {
+            match delivery.try_result_behind(at) {
                 Some(Ok(_)) => {
                     self.counts.acked += 1;
                     self.counts.bytes_acked += u64::from(*size);
-                    self.record_latency(now.duration_since(time), 1);
+                    self.latencies.record(now.duration_since(time), 1);
                 }
                 Some(Err(error)) => self.fail(place, error),
                 // The batch has ended, so each of its records has a result.
                 None => {}
             }
         }
-        ended(&Ended {
-            delivery: &group.delivery,
-            places: &group.places,
-            fingerprints: &group.fingerprints,
-            results: Results::Each,
-        })
-    }
-
-    fn record_latency(&mut self, latency: Duration, count: u64) {
-        let micros = u64::try_from(latency.as_micros()).unwrap_or(LATENCY_MAX_US).clamp(1, LATENCY_MAX_US);
-        self.latencies.saturating_record_n(micros, count);
+        ended(&tell(Results::Each))
     }
 
     fn fail(&mut self, place: Place, error: DeliveryError) {

@@ -9,15 +9,15 @@ mod report;
 mod topic;
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use gapless_common::seam::Seams;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
-use super::args::{SummaryFormat, VerifyArgs};
+use super::args::VerifyArgs;
 use super::exit::{Stop, complain};
+use super::progress::ProgressLine;
+use super::result;
 use super::signals::Signals;
 use crate::client::Client;
 use judge::Judge;
@@ -28,6 +28,8 @@ use topic::TopicReader;
 
 /// After so many records the progress is drawn.
 const RECORDS_PER_LOOK: u64 = 4096;
+/// What it shows.
+const PROGRESS: &str = "{bar:30} {human_pos}/{human_len} records {per_sec} {eta} left";
 
 /// Reads to the end; the exit code.
 pub async fn run(args: VerifyArgs, seams: Seams, mut signals: Signals) -> Result<ExitCode, Stop> {
@@ -38,8 +40,8 @@ pub async fn run(args: VerifyArgs, seams: Seams, mut signals: Signals) -> Result
         () = signals.reach(1) => return Err(Stop::Interrupted),
         outcome = Box::pin(verify(&args, &seams)) => outcome?,
     };
-    if !args.quiet {
-        print(&outcome, args.output).map_err(|error| Stop::output(&error))?;
+    if !args.output.quiet {
+        result::print(&outcome, args.output.output)?;
     }
     Ok(match outcome.complaint() {
         None => ExitCode::SUCCESS,
@@ -56,7 +58,7 @@ async fn verify(args: &VerifyArgs, seams: &Seams) -> Result<Outcome, Stop> {
         .await
         .map_err(|error| Stop::failed(&error))?;
     let mut topic = TopicReader::open(seams, client, &args.topic).await?;
-    let progress = Progress::start(args.quiet, topic.size());
+    let progress = ProgressLine::start(args.output.quiet, Some(topic.size()), PROGRESS, PROGRESS);
     let mut ledger = Ledger::default();
     let report_cut_short = read(args, &mut topic, &mut ledger, &progress).await?;
     if args.exclusive
@@ -92,7 +94,7 @@ async fn read(
     args: &VerifyArgs,
     topic: &mut TopicReader,
     ledger: &mut Ledger,
-    progress: &Progress,
+    progress: &ProgressLine,
 ) -> Result<bool, Stop> {
     let mut report = ReportReader::open(&args.report, &args.topic)?;
     let mut judges: BTreeMap<i32, Judge> =
@@ -105,7 +107,7 @@ async fn read(
             Line::Claim { partition, claim } => {
                 let judge = judges.entry(partition).or_insert_with(|| Judge::new(partition));
                 settle(&claim, judge, topic, partition, ledger).await?;
-                progress.update(topic.records_read);
+                show(progress, topic.records_read);
             }
         }
     }
@@ -113,7 +115,7 @@ async fn read(
         while let Some(stored) = topic.peek(*partition, false).await? {
             judge.rest(&stored, ledger);
             topic.advance(*partition);
-            progress.update(topic.records_read);
+            show(progress, topic.records_read);
         }
         judge.finish(ledger);
     }
@@ -149,46 +151,8 @@ async fn settle(
     Ok(())
 }
 
-fn print(outcome: &Outcome, format: SummaryFormat) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match format {
-        SummaryFormat::Text => write!(out, "{outcome}")?,
-        SummaryFormat::Json => {
-            serde_json::to_writer(&mut out, outcome)?;
-            writeln!(out)?;
-        }
-    }
-    out.flush()
-}
-
-/// Progress on standard error, only on a terminal.
-struct Progress(Option<ProgressBar>);
-
-impl Progress {
-    fn start(quiet: bool, records: u64) -> Self {
-        if quiet || !io::stderr().is_terminal() {
-            return Self(None);
-        }
-        let bar = ProgressBar::with_draw_target(Some(records), ProgressDrawTarget::stderr());
-        // A template that cannot be read would be a mistake in the next line; the default one serves then.
-        bar.set_style(
-            ProgressStyle::with_template("{bar:30} {human_pos}/{human_len} records {per_sec} {eta} left")
-                .unwrap_or_else(|_| ProgressStyle::default_bar()),
-        );
-        Self(Some(bar))
-    }
-
-    fn update(&self, records: u64) {
-        if let Some(bar) = &self.0
-            && records.is_multiple_of(RECORDS_PER_LOOK)
-        {
-            bar.set_position(records);
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
-        }
+fn show(progress: &ProgressLine, records: u64) {
+    if records.is_multiple_of(RECORDS_PER_LOOK) {
+        progress.update(records, String::new);
     }
 }

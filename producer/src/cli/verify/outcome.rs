@@ -8,6 +8,10 @@ use serde::Serialize;
 
 use super::ledger::{Counts, Kind, Ledger, Tally};
 use crate::cli::human;
+use crate::cli::result::{Lines, seconds_text};
+
+/// Characters of the longest name in the outcome and the blanks behind it.
+const NAMES: usize = 11;
 
 /// What was found.
 #[derive(Debug, Serialize)]
@@ -99,67 +103,39 @@ impl fmt::Display for Place<'_> {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = &self.counts;
-        let took = human::duration(Duration::from_secs_f64(self.seconds));
-        if self.proven {
-            writeln!(
-                f,
-                "{} acknowledged in topic {}: all there once, in order, byte for byte",
-                human::plural(counts.acknowledged, "record"),
-                self.topic
-            )?;
+        let found = if self.proven {
+            "all there once, in order, byte for byte"
         } else {
-            writeln!(
-                f,
-                "{} acknowledged in topic {}: it does not hold what was acknowledged",
-                human::plural(counts.acknowledged, "record"),
-                self.topic
-            )?;
-        }
+            "it does not hold what was acknowledged"
+        };
+        let acknowledged = human::plural(counts.acknowledged, "record");
+        writeln!(f, "{acknowledged} acknowledged in topic {}: {found}", self.topic)?;
+        let mut lines = Lines::new(f, NAMES);
         for (kind, tally) in &self.findings {
-            let first = Place { topic: &self.topic, tally };
-            writeln!(f, "  {kind:<11}{}; first: {first}", human::plural(tally.count, "record"))?;
+            let (count, first) = (human::plural(tally.count, "record"), Place { topic: &self.topic, tally });
+            lines.line(kind, format_args!("{count}; first: {first}"))?;
         }
-        writeln!(
-            f,
-            "  {:<11}{} in {} in {took}",
-            "read",
-            human::plural(self.records_read, "record"),
-            human::plural(self.partitions as u64, "partition")
-        )?;
+        let records = human::plural(self.records_read, "record");
+        let partitions = human::plural(self.partitions as u64, "partition");
+        lines.line("read", format_args!("{records} in {partitions} in {}", seconds_text(self.seconds)))?;
         if counts.unknown_written + counts.unknown_absent > 0 {
-            writeln!(
-                f,
-                "  {:<11}{} there, {} not: their fate was not known",
-                "unknown",
-                human::count(counts.unknown_written),
-                human::count(counts.unknown_absent)
-            )?;
+            let [there, not] = [counts.unknown_written, counts.unknown_absent].map(human::count);
+            lines.line("unknown", format_args!("{there} there, {not} not: their fate was not known"))?;
         }
         if counts.not_written + counts.rejected > 0 {
-            writeln!(
-                f,
-                "  {:<11}{} not written, {} rejected: never acknowledged",
-                "failed",
-                human::count(counts.not_written),
-                human::count(counts.rejected)
-            )?;
+            let [not_written, rejected] = [counts.not_written, counts.rejected].map(human::count);
+            let told = format_args!("{not_written} not written, {rejected} rejected: never acknowledged");
+            lines.line("failed", told)?;
         }
         if let Some(first) = &self.first_unclaimed {
-            writeln!(
-                f,
-                "  {:<11}{} that the report does not know, first {}-{} offset {}",
-                "others",
-                human::plural(counts.unclaimed, "record"),
-                self.topic,
-                first.partition,
-                first.offset
-            )?;
+            let others = human::plural(counts.unclaimed, "record");
+            let first = format_args!("{}-{} offset {}", self.topic, first.partition, first.offset);
+            lines.line("others", format_args!("{others} that the report does not know, first {first}"))?;
         }
         if self.report_cut_short {
-            writeln!(
-                f,
-                "  {:<11}cut short in its last line: what was acknowledged after it is not looked for",
-                "report"
+            lines.line(
+                "report",
+                "cut short in its last line: what was acknowledged after it is not looked for",
             )?;
         }
         Ok(())
