@@ -1,5 +1,6 @@
 //! The first exchange on a connection: which versions does the peer serve?
 
+use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
 
 use super::encode::encode;
@@ -8,7 +9,7 @@ use super::receive::{Frames, death_of};
 use super::versions::Versions;
 use crate::error_code::ErrorCode;
 use crate::protocol::messages::ApiVersionsRequest;
-use crate::protocol::{ApiKey, Text, decode_response};
+use crate::protocol::{ApiKey, Text, decode_response, response_correlation_id};
 use crate::seam::WriteHalf;
 
 /// What both ends agreed on.
@@ -19,7 +20,7 @@ pub(super) struct Agreement {
 }
 
 /// Asks in the newest version known here; a peer that does not serve it says so in version 0 (KIP-511), and is asked
-/// again in one that it does.
+/// again in one that it does; or in version 0, if it says so without saying which (librdkafka's mock broker).
 pub(super) async fn negotiate(
     frames: &mut Frames,
     writer: &mut dyn WriteHalf,
@@ -33,27 +34,33 @@ pub(super) async fn negotiate(
         }
         writer.flush().await.map_err(ChannelDeath::Io)?;
         let frame = frames.next().await.map_err(death_of)?.ok_or(ChannelDeath::ClosedByPeer)?;
-        let refused = error_of(&frame) == Some(ErrorCode::UNSUPPORTED_VERSION);
-        let answer_version = if refused { 0 } else { version };
-        let (found, offer) =
-            decode_response::<ApiVersionsRequest>(frame, answer_version).map_err(ProtocolError::Decode)?;
-        if found != correlation {
-            let (found, expected) = (Some(found), Some(correlation));
-            return Err(ProtocolError::Correlation { found, expected }.into());
+        // A frame too short for an id is no response at all, which decoding says.
+        if let found @ Some(id) = response_correlation_id(&frame)
+            && id != correlation
+        {
+            return Err(ProtocolError::Correlation { found, expected: Some(correlation) }.into());
         }
         correlation += 1;
-        if refused && version > 0 {
-            let key = ApiKey::ApiVersions.to_i16();
-            let theirs =
-                offer.api_keys.iter().find(|range| range.api_key == key).map_or(0, |range| range.max_version);
-            version = theirs.clamp(0, version - 1);
+        if version > 0 && error_of(&frame) == Some(ErrorCode::UNSUPPORTED_VERSION) {
+            version = served_instead(frame).clamp(0, version - 1);
             continue;
         }
+        let (_, offer) =
+            decode_response::<ApiVersionsRequest>(frame, version).map_err(ProtocolError::Decode)?;
         if !offer.error_code.is_ok() {
             return Err(ProtocolError::Refused(offer.error_code).into());
         }
         return Ok(Agreement { versions: Versions::from_offer(&offer), next_correlation: correlation });
     }
+}
+
+/// The newest version of ApiVersions that a refusal offers; 0 if it cannot be read.
+fn served_instead(refusal: Bytes) -> i16 {
+    let key = ApiKey::ApiVersions.to_i16();
+    decode_response::<ApiVersionsRequest>(refusal, 0)
+        .ok()
+        .and_then(|(_, offer)| offer.api_keys.into_iter().find(|range| range.api_key == key))
+        .map_or(0, |range| range.max_version)
 }
 
 /// ApiVersions: the first request of a channel, and its heartbeat.

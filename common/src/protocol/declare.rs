@@ -27,16 +27,20 @@ pub trait Message: Sized + Default {
     /// The API it belongs to.
     const API: ApiKey;
 
+    /// Whether bytes may follow: a request says all that it says; behind a response no client looks, Kafka's Java client and
+    /// librdkafka included, and there are brokers that write too much (librdkafka's mock, behind flexible Metadata).
+    const MAY_GO_ON: bool;
+
     /// Appends the message.
     ///
     /// # Errors
     /// A version not served; a value that this version cannot say and that must not be dropped.
     fn encode(&self, out: &mut Encoder, version: i16) -> Result<(), EncodeError>;
 
-    /// Reads the message, which takes everything that is left.
+    /// Reads the message; a request takes everything that is left.
     ///
     /// # Errors
-    /// A version not served; bytes that are no such message, or go on after its end.
+    /// A version not served; bytes that are no such message, or go on after the end of one that may not.
     fn decode(input: &mut Decoder, version: i16) -> Result<Self, DecodeError>;
 }
 
@@ -52,7 +56,7 @@ pub trait Request: Message {
 macro_rules! message {
     ($(#[$doc:meta])* request $name:ident ($api:ident, answered by $response:ident) { $($fields:tt)* }) => {
         message! { @structure [$(#[$doc])*] $name { $($fields)* } }
-        message! { @message $name $api }
+        message! { @message $name $api false }
 
         impl $crate::protocol::Request for $name {
             type Response = $response;
@@ -60,16 +64,17 @@ macro_rules! message {
     };
     ($(#[$doc:meta])* response $name:ident ($api:ident) { $($fields:tt)* }) => {
         message! { @structure [$(#[$doc])*] $name { $($fields)* } }
-        message! { @message $name $api }
+        message! { @message $name $api true }
     };
     ($(#[$doc:meta])* part $name:ident { $($fields:tt)* }) => {
         message! { @structure [$(#[$doc])*] $name { $($fields)* } }
     };
 
-    (@message $name:ident $api:ident) => {
+    (@message $name:ident $api:ident $may_go_on:literal) => {
         impl $crate::protocol::Message for $name {
             const NAME: &'static str = stringify!($name);
             const API: $crate::protocol::ApiKey = $crate::protocol::ApiKey::$api;
+            const MAY_GO_ON: bool = $may_go_on;
 
             fn encode(
                 &self,
@@ -236,8 +241,9 @@ pub(super) fn decode<M: Message + super::wire::Wire>(
             // librdkafka (2.12 and 2.16) asks for all topics with three bytes too many: it leaves four bytes of room for the
             // array's count and, for the null array, never shortens them to one (`rd_kafka_MetadataRequest0`). Kafka does not
             // look at what follows a message.
-            if !(M::NAME == super::messages::MetadataRequest::NAME && form.flexible && input.remaining() == 3)
-            {
+            let by_librdkafka =
+                M::NAME == super::messages::MetadataRequest::NAME && form.flexible && input.remaining() == 3;
+            if !M::MAY_GO_ON && !by_librdkafka {
                 input.finish()?;
             }
             Ok(message)

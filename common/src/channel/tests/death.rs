@@ -133,9 +133,8 @@ async fn a_response_that_cannot_be_read_kills_the_channel() {
     let second = channel.send(produce(2), PRODUCE, LIMIT).await.unwrap();
     let header = peer.header().await;
     let mut bytes = response(&header, &acknowledgement(0));
-    let size = u8::try_from(bytes.len() - 4 + 3).unwrap();
-    bytes[3] = size;
-    bytes.extend_from_slice(b"end");
+    bytes.truncate(bytes.len() - 3);
+    bytes[3] = u8::try_from(bytes.len() - 4).unwrap();
     peer.write(&bytes).await;
     let death = first.await.unwrap_err();
     assert!(matches!(*death, ChannelDeath::Protocol(ProtocolError::Decode(_))), "{death}");

@@ -72,6 +72,24 @@ async fn an_older_broker_is_asked_again_in_its_own_version() {
     }
 }
 
+/// librdkafka's mock broker counts the APIs in one byte, where version 0 has four.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_cannot_be_read_is_taken_for_version_0() {
+    let (connection, mut peer) = super::peer::connection(1 << 16);
+    let seams = Seams::real();
+    let config = ChannelConfig::default();
+    let opening = Channel::open(&seams, connection, "test:9092", &config);
+    let play = async {
+        peer.header().await;
+        peer.write(b"\0\0\0\x11\0\0\0\0\0\x23\x01\0\x12\0\0\0\x02\0\0\0\0").await;
+        let header = peer.header().await;
+        assert_eq!((header.api_version, header.correlation_id), (0, 1));
+        peer.answer(&header, &offer(ApiKey::ALL)).await;
+    };
+    let (channel, ()) = tokio::join!(opening, play);
+    assert_eq!(channel.unwrap().version_of(ApiKey::Produce), Some(13));
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_is_no_broker_is_told_so_with_the_reason() {
     let config = ChannelConfig::default();

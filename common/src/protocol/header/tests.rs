@@ -41,6 +41,23 @@ fn a_flexible_request_has_a_plain_client_id_and_tagged_fields_in_its_header() {
     assert_eq!(ApiVersionsRequest::decode(&mut input, 3).unwrap(), request);
 }
 
+/// As Java's client and librdkafka; a broker that looks behind a request keeps others from hiding something there.
+#[test]
+fn bytes_behind_a_response_are_not_looked_at_and_behind_a_request_they_are_refused() {
+    let response = InitProducerIdResponse { producer_id: 5, ..Default::default() };
+    let frame = joined(&encode_response_frame(ApiKey::InitProducerId, 4, 9, &response).unwrap());
+    for behind in [&[][..], &[0], &[1, 2, 3]] {
+        let bytes = Bytes::from([&without_length(&frame), behind].concat());
+        assert_eq!(decode_response::<InitProducerIdRequest>(bytes, 4).unwrap(), (9, response.clone()));
+    }
+    let frame = joined(&encode_request_frame(9, None, &InitProducerIdRequest::default(), 4).unwrap());
+    let bytes = Bytes::from([&without_length(&frame)[..], &[0]].concat());
+    let mut input = Decoder::new(bytes);
+    decode_request_header(&mut input).unwrap();
+    let error = InitProducerIdRequest::decode(&mut input, 4).unwrap_err();
+    assert!(error.to_string().contains("ends 1 bytes too early"), "{error}");
+}
+
 #[test]
 fn the_header_of_an_unknown_request_can_be_read() {
     type Row = (&'static [u8], i16, i16, i32, Option<&'static str>);
