@@ -13,7 +13,9 @@ use gapless_common::protocol::messages::api_versions::ApiVersion;
 use gapless_common::protocol::messages::metadata::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use gapless_common::protocol::messages::produce::{PartitionResponse, TopicResponse};
+use gapless_common::protocol::messages::produce::{
+    LeaderIdAndEpoch, NodeEndpoint, PartitionResponse, TopicResponse,
+};
 use gapless_common::protocol::messages::{
     ApiVersionsResponse, InitProducerIdResponse, MetadataRequest, MetadataResponse, ProduceRequest,
     ProduceResponse,
@@ -72,6 +74,8 @@ pub(crate) struct Cluster {
     pub(crate) produce_version_max: Option<i16>,
     /// Versions of Produce requests as they came.
     pub(crate) produce_versions: Vec<i16>,
+    /// Who is asked instead of the leader says who that is (KIP-951).
+    pub(crate) names_leaders: bool,
     pub(crate) connections: usize,
     /// The same by broker.
     pub(crate) connections_to: BTreeMap<i32, usize>,
@@ -81,7 +85,9 @@ pub(crate) struct Cluster {
 
 pub(crate) struct Topic {
     pub(crate) id: u8,
-    pub(crate) leaders: Vec<i32>,
+    leaders: Vec<i32>,
+    /// The generation of each leader.
+    epochs: Vec<i32>,
     logs: Vec<Log>,
 }
 
@@ -100,12 +106,20 @@ struct Known {
 impl Topic {
     pub(crate) fn new(id: u8, leaders: Vec<i32>) -> Self {
         let logs = leaders.iter().map(|_| Log::default()).collect();
-        Self { id, leaders, logs }
+        let epochs = vec![0; leaders.len()];
+        Self { id, leaders, epochs, logs }
+    }
+
+    /// Another broker leads a partition from now on.
+    pub(crate) fn lead(&mut self, partition: usize, leader: i32) {
+        self.leaders[partition] = leader;
+        self.epochs[partition] += 1;
     }
 
     /// Adds a partition.
     pub(crate) fn grow(&mut self, leader: i32) {
         self.leaders.push(leader);
+        self.epochs.push(0);
         self.logs.push(Log::default());
     }
 }
@@ -315,11 +329,11 @@ impl Cluster {
             };
             let partitions = known.filter(|_| error_code.is_ok()).map_or(vec![], |topic| {
                 (0..)
-                    .zip(&topic.leaders)
-                    .map(|(partition_index, leader_id)| MetadataResponsePartition {
+                    .zip(topic.leaders.iter().zip(&topic.epochs))
+                    .map(|(partition_index, (leader_id, leader_epoch))| MetadataResponsePartition {
                         partition_index,
                         leader_id: *leader_id,
-                        leader_epoch: 0,
+                        leader_epoch: *leader_epoch,
                         ..Default::default()
                     })
                     .collect()
@@ -350,6 +364,7 @@ impl Cluster {
 
     fn produce(&mut self, broker: i32, request: &ProduceRequest, plan: Plan) -> ProduceResponse {
         let mut seen = vec![];
+        let names_leaders = self.names_leaders;
         let responses = request.topic_data.iter().map(|topic| {
             // Version 13 has no name, and the others no id.
             let by_id = topic.topic_id != TopicId::ZERO;
@@ -384,8 +399,15 @@ impl Cluster {
                     (Plan::AppendAnd(code), Ok(_)) => Err(code),
                     (_, result) => result,
                 };
+                let leader = |topic: &&mut Topic| LeaderIdAndEpoch {
+                    leader_id: topic.leaders[at],
+                    leader_epoch: topic.epochs[at],
+                };
+                let refers = names_leaders && result == Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+                let current_leader = known.as_ref().filter(|_| refers).map(leader).unwrap_or_default();
                 PartitionResponse {
                     index: partition.index,
+                    current_leader,
                     error_code: result.err().unwrap_or(ErrorCode::NONE),
                     base_offset: result.unwrap_or(-1),
                     log_start_offset: 0,
@@ -398,9 +420,15 @@ impl Cluster {
                 partition_responses: partition_responses.collect(),
             }
         });
-        let responses = responses.collect();
+        let responses: Vec<TopicResponse> = responses.collect();
         self.produced.push(seen);
-        ProduceResponse { responses, ..Default::default() }
+        let all = responses.iter().flat_map(|topic| &topic.partition_responses);
+        let named = all.map(|partition| partition.current_leader.leader_id);
+        let node_endpoints = named.filter_map(|node_id| {
+            let (host, port) = self.brokers.get(&node_id)?.0.rsplit_once(':')?;
+            Some(NodeEndpoint { node_id, host: host.into(), port: port.parse().ok()?, ..Default::default() })
+        });
+        ProduceResponse { node_endpoints: node_endpoints.collect(), responses, ..Default::default() }
     }
 }
 

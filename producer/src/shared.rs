@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::error::{Attempt, IdentityError, Unreachable};
 use crate::fate::Cause;
 use crate::memory::Memory;
-use crate::metadata::Wants;
+use crate::metadata::{Directory, Wants};
 use crate::metrics::ProducerMetrics;
 use crate::observer::{Event, Observers};
 use crate::partition::{ConnectionId, Identity, Moment, Rules};
@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) observers: Option<Arc<Observers>>,
     /// What the metadata task is to find out.
     pub(crate) wants: Wants,
+    /// What it and the senders have found out.
+    pub(crate) directory: Directory,
     topics: RwLock<BTreeMap<Arc<str>, Arc<TopicState>>>,
     /// By broker id; `None` is for partitions without a leader.
     links: RwLock<BTreeMap<Option<i32>, Arc<Link>>>,
@@ -78,6 +80,7 @@ impl Shared {
             totals: Totals::default(),
             observers: (!observers.is_empty()).then(|| Arc::new(observers)),
             wants: Wants::default(),
+            directory: Directory::default(),
             topics: RwLock::default(),
             links: RwLock::new(BTreeMap::from([(None, nowhere)])),
             identity: Mutex::default(),

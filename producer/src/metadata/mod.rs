@@ -1,9 +1,11 @@
 //! Who leads what: topics, partitions, brokers, and the producer's id.
 //!
 //! - `mod.rs`: what the rest of the producer wants to know;
-//! - `leaders.rs`: which leaders to believe, and what became of a topic;
+//! - `leaders.rs`: which leaders to believe, of those that metadata and refusals name;
+//! - `directory.rs`: what is believed, and the links that follow it;
 //! - `task.rs`: the task that asks.
 
+mod directory;
 mod leaders;
 mod task;
 
@@ -12,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+pub(crate) use directory::{Directory, link};
+pub(crate) use leaders::Hint;
 pub(crate) use task::run;
 
 /// What is to be found out. Anyone adds to it; the task takes it.

@@ -1,7 +1,7 @@
 //! The task that asks: for topics and their leaders when someone wants to know or the answer grows old, for a producer id,
 //! and the senders' links follow what it learns.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use gapless_common::types::{PartitionId, ProducerEpoch, ProducerId};
 use tokio::time::{Instant, sleep_until};
 
 use super::Wanted;
-use super::leaders::{Leader, Leaders, addresses};
+use super::leaders::Leader;
+use super::link;
 use crate::accumulator::Partition;
 use crate::error::{Attempt, IdentityError, with_sources};
 use crate::fate::PartitionName;
 use crate::partition::Identity;
-use crate::sender::{self, Link};
 use crate::shared::Shared;
 use crate::topic::TopicState;
 
@@ -42,8 +42,6 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 struct Task {
     shared: Arc<Shared>,
     wanted: Wanted,
-    leaders: Leaders,
-    addresses: BTreeMap<i32, Arc<str>>,
     /// Where the search for a broker that answers goes on.
     next_candidate: usize,
     metadata: Pace,
@@ -82,8 +80,6 @@ impl Task {
         let now = Instant::now();
         Self {
             wanted: Wanted { refresh: true, ..Wanted::default() },
-            leaders: Leaders::default(),
-            addresses: BTreeMap::new(),
             next_candidate: 0,
             metadata: Pace::new(&shared),
             identity: Pace::new(&shared),
@@ -178,7 +174,7 @@ impl Task {
         if let Some(channel) = self.shared.spare() {
             return Some(channel);
         }
-        let mut candidates: Vec<Arc<str>> = self.addresses.values().cloned().collect();
+        let mut candidates = self.shared.directory.all_addresses();
         candidates.extend(self.shared.config.bootstrap_servers.iter().cloned());
         let mut tried = BTreeSet::new();
         for step in 0..candidates.len() {
@@ -200,11 +196,12 @@ impl Task {
     }
 
     /// Takes over what a broker says; the topics that must be asked for again soon.
-    fn learn(&mut self, response: &MetadataResponse, asked: &[Arc<TopicState>]) -> BTreeSet<Arc<str>> {
-        self.addresses = addresses(response);
+    fn learn(&self, response: &MetadataResponse, asked: &[Arc<TopicState>]) -> BTreeSet<Arc<str>> {
+        let directory = &self.shared.directory;
+        directory.learn_addresses(response);
         for link in self.shared.all_links() {
-            if let Some(address) = link.broker.and_then(|id| self.addresses.get(&id)) {
-                link.set_address(address);
+            if let Some(address) = link.broker.and_then(|id| directory.address_of(id)) {
+                link.set_address(&address);
             }
         }
         let mut unsettled = BTreeSet::new();
@@ -214,7 +211,7 @@ impl Task {
                 unsettled.insert(Arc::clone(&topic.name));
                 continue;
             };
-            let leaders = self.leaders.learn(&topic.name, found);
+            let leaders = directory.learn(&topic.name, found);
             if leaders.is_empty() {
                 topic.answered(Some(found.error_code));
                 if found.error_code.is_ok() || found.error_code.is_retriable() {
@@ -249,7 +246,7 @@ impl Task {
             });
             let Some(partition) = partition else { return };
             match leader {
-                Leader::Broker(id) => partition.assign(&self.link(*id), true),
+                Leader::Broker(id) => partition.assign(&link(&self.shared, *id), true),
                 Leader::Nobody => partition.assign(&nowhere, false),
                 Leader::Outdated => {}
             }
@@ -260,17 +257,6 @@ impl Task {
             partition.assign(&nowhere, false);
             gone += 1;
         }
-    }
-
-    fn link(&self, broker: i32) -> Arc<Link> {
-        let (link, is_new) = self.shared.link(Some(broker));
-        if is_new {
-            if let Some(address) = self.addresses.get(&broker) {
-                link.set_address(address);
-            }
-            self.shared.seams.spawner.spawn(sender::run(Arc::clone(&self.shared), Arc::clone(&link)));
-        }
-        link
     }
 
     async fn ask_for_identity(&mut self) {

@@ -28,6 +28,8 @@ pub(crate) struct Refusal {
     pub(crate) message: Option<Arc<str>>,
     /// Where the log starts, if the broker says so.
     pub(crate) log_start: Option<Offset>,
+    /// Another broker is known to lead the partition: there is nothing to find out or to wait for.
+    pub(crate) led_elsewhere: bool,
 }
 
 /// Why a batch is sent again: the label `reason` of `retries_total`.
@@ -182,8 +184,10 @@ impl<B: Batch> Machine<B> {
                 self.split(at, refusal, moment, effects);
             }
             code if code.is_retriable() => {
-                effects.refresh_metadata |= Retry::of(code) == Retry::NotLeader;
-                self.not_before = Some(moment.now + self.backoff.next_delay(moment.random_bits));
+                if !refusal.led_elsewhere {
+                    effects.refresh_metadata |= Retry::of(code) == Retry::NotLeader;
+                    self.not_before = Some(moment.now + self.backoff.next_delay(moment.random_bits));
+                }
                 self.rewind(Retry::of(code), effects);
             }
             _ => self.refused_for_good(oldest, refusal, moment, effects),

@@ -8,9 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use gapless_common::channel::{ChannelDeath, Pending};
+use gapless_common::error_code::ErrorCode;
 use gapless_common::protocol::RecordData;
 use gapless_common::protocol::messages::produce::{
-    PartitionData, PartitionResponse, TopicData, TopicResponse,
+    LeaderIdAndEpoch, PartitionData, PartitionResponse, TopicData, TopicResponse,
 };
 use gapless_common::protocol::messages::{ProduceRequest, ProduceResponse};
 use gapless_common::types::{Offset, PartitionId, TopicId};
@@ -18,6 +19,8 @@ use tokio::time::Instant;
 
 use crate::accumulator::Partition;
 use crate::config::Acks;
+use crate::fate::PartitionName;
+use crate::metadata::Hint;
 use crate::partition::{Answer, Refusal, Ticket};
 use crate::shared::Shared;
 
@@ -179,8 +182,21 @@ impl<'a> Responses<'a> {
     }
 }
 
-/// What the broker says, in the machine's words.
-pub(super) fn translate(response: &PartitionResponse) -> Answer {
+/// The leader that an answer names, where it is the answer of a broker that does not lead the partition.
+pub(super) fn hint<'a>(
+    response: &PartitionResponse,
+    part: &'a Part,
+    said_by: Option<i32>,
+) -> Option<Hint<'a>> {
+    let named =
+        matches!(response.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH);
+    let LeaderIdAndEpoch { leader_id: leader, leader_epoch: epoch } = response.current_leader;
+    let PartitionName { topic, partition } = &*part.partition.name;
+    named.then_some(Hint { topic, topic_id: part.topic_id, partition: *partition, said_by, leader, epoch })
+}
+
+/// What the broker says, in the machine's words. `led_elsewhere`: another broker is known to lead the partition.
+pub(super) fn translate(response: &PartitionResponse, led_elsewhere: bool) -> Answer {
     let known = |value: i64| (value >= 0).then_some(value);
     if response.error_code.is_ok() {
         return Answer::Acked {
@@ -201,5 +217,6 @@ pub(super) fn translate(response: &PartitionResponse) -> Answer {
         code: response.error_code,
         message: message.map(Into::into),
         log_start: known(response.log_start_offset).map(Offset),
+        led_elsewhere,
     })
 }

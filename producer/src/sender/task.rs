@@ -16,10 +16,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Link;
 use super::line::Line;
-use super::request::{Draft, InFlight, Part, REQUEST_SIZE, Responses, Wait, answer_all, translate};
+use super::request::{Draft, InFlight, Part, REQUEST_SIZE, Responses, Wait, answer_all, hint, translate};
 use crate::accumulator::{Entry, Partition, Pick};
 use crate::config::Acks;
 use crate::linger::{Decision, RoundTrip, Situation};
+use crate::metadata::link;
 use crate::observer::Event;
 use crate::partition::Answer;
 use crate::shared::Shared;
@@ -435,14 +436,22 @@ impl Sender {
         }
         let responses = Responses::of(&response);
         let mut incomplete = false;
+        let mut moved = Vec::new();
+        let (shared, broker) = (&self.shared, self.link.broker);
         let answer = |at: usize, part: &Part| {
             if let Some(found) = responses.find(at, part) {
-                return translate(found);
+                let leader = hint(found, part, broker)
+                    .and_then(|hint| shared.directory.believe(&hint, &response.node_endpoints));
+                moved.extend(leader.map(|leader| (Arc::clone(&part.partition), leader)));
+                return translate(found, leader.is_some());
             }
             incomplete = true;
             Answer::Lost(format!("the broker's answer says nothing of {}", part.partition.name).into())
         };
-        let closest = answer_all(request.parts, answer, &self.shared);
+        let closest = answer_all(request.parts, answer, shared);
+        for (partition, leader) in moved {
+            partition.assign(&link(shared, leader), true);
+        }
         self.expect(closest);
         if incomplete && let Some(line) = &self.line {
             line.channel.close();

@@ -20,7 +20,7 @@ fn three(leaders: &[i32]) -> Fake {
 }
 
 fn lead(fake: &Fake, partition: usize, leader: i32) {
-    fake.cluster().topics.get_mut("t").unwrap().leaders[partition] = leader;
+    fake.cluster().topics.get_mut("t").unwrap().lead(partition, leader);
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,6 +67,38 @@ async fn leaders_move_while_records_are_on_their_way_and_order_holds() {
         Some(1),
         "no channel was given up for it"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_a_refusal_names_is_followed_without_asking_or_waiting() {
+    let fake = three(&[1, 1]);
+    fake.cluster().names_leaders = true;
+    let producer = builder(&fake).batch_size(512).build().await.unwrap();
+    let topic = producer.topic("t");
+    let value = vec![b'x'; 300];
+    let to = |partition| RecordView::new().value(&value).partition(partition);
+    assert_eq!(told(topic.send(to(0)).await.unwrap()).await, Ok(0));
+    let asked = fake.cluster().metadata_asked;
+    for round in 1..=12 {
+        // Several batches are on their way to who no longer leads; the next one is not connected to, at first.
+        let leader = 1 + round % 3;
+        lead(&fake, 0, leader);
+        if round == 2 {
+            // It moved, and only who refuses can say where it is reached now.
+            fake.cluster().brokers.insert(leader, ("fake:9".to_owned(), true));
+        }
+        let begun = tokio::time::Instant::now();
+        let mut deliveries = Vec::new();
+        for _ in 0..4 {
+            deliveries.push(topic.send(to(0)).await.unwrap());
+        }
+        let first = i64::from(round) * 4 - 3;
+        assert_eq!(all_told(deliveries).await, offsets(first..first + 4));
+        assert!(begun.elapsed() < Duration::from_millis(20), "{:?}", begun.elapsed());
+        assert_eq!(told(topic.send(to(1)).await.unwrap()).await, Ok(i64::from(round) - 1));
+    }
+    assert_eq!(fake.cluster().metadata_asked, asked, "nobody had to be asked");
+    assert_eq!(fake.log("t", 0).len(), 49, "nothing twice");
 }
 
 #[tokio::test(start_paused = true)]

@@ -128,15 +128,15 @@ async fn a_partition_follows_its_leader() {
     fake.cluster().topics.insert("t".to_owned(), Topic::new(1, vec![1]));
     let producer = producer(&fake).await;
     assert_eq!(all_told(send(&producer, 3).await).await, offsets(0..3));
-    fake.cluster().topics.get_mut("t").unwrap().leaders = vec![2];
+    fake.cluster().topics.get_mut("t").unwrap().lead(0, 2);
     assert_eq!(all_told(send(&producer, 3).await).await, offsets(3..6));
     assert!(producer.stats().retries > 0);
     // Without a leader it waits for one.
-    fake.cluster().topics.get_mut("t").unwrap().leaders = vec![-1];
+    fake.cluster().topics.get_mut("t").unwrap().lead(0, -1);
     let deliveries = send(&producer, 3).await;
     tokio::time::sleep(5 * SECOND).await;
     assert!(deliveries[0].try_result().is_none());
-    fake.cluster().topics.get_mut("t").unwrap().leaders = vec![1];
+    fake.cluster().topics.get_mut("t").unwrap().lead(0, 1);
     assert_eq!(all_told(deliveries).await, offsets(6..9));
 }
 

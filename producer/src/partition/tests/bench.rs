@@ -141,7 +141,15 @@ impl Bench {
     }
 
     pub(super) fn refuse_at(&mut self, ticket: Ticket, code: ErrorCode, log_start: Option<i64>) {
-        let refusal = Refusal { code, message: None, log_start: log_start.map(Offset) };
+        let log_start = log_start.map(Offset);
+        let refusal = Refusal { code, message: None, log_start, led_elsewhere: false };
+        self.answer(ticket, Answer::Refused(refusal));
+    }
+
+    /// Refused by a broker that names another one as the leader.
+    pub(super) fn refer(&mut self, ticket: Ticket) {
+        let code = ErrorCode::NOT_LEADER_OR_FOLLOWER;
+        let refusal = Refusal { code, message: None, log_start: None, led_elsewhere: true };
         self.answer(ticket, Answer::Refused(refusal));
     }
 

@@ -399,7 +399,10 @@ impl World {
 fn answer(result: Result<i64, ErrorCode>) -> Answer {
     match result {
         Ok(base) => Answer::Acked { base: Some(Offset(base)), append_time_ms: None },
-        Err(code) => Answer::Refused(Refusal { code, message: None, log_start: Some(Offset(0)) }),
+        Err(code) => {
+            let log_start = Some(Offset(0));
+            Answer::Refused(Refusal { code, message: None, log_start, led_elsewhere: false })
+        }
     }
 }
 

@@ -72,6 +72,19 @@ fn a_retriable_refusal_rewinds_and_backs_off() {
 }
 
 #[test]
+fn a_refusal_that_names_the_leader_is_followed_at_once_when_all_answers_are_in() {
+    let mut bench = Bench::flowing();
+    let first = bench.send_new(A, 1);
+    let second = bench.send_new(A, 1);
+    bench.refer(first);
+    assert_eq!(bench.next(B), Next::Nothing, "the old leader still has one");
+    bench.refer(second);
+    assert!(!bench.refresh, "there is nothing to find out");
+    assert_eq!(bench.resend(B).1, (0, 1), "and nothing to wait for");
+    assert_eq!(bench.retries, [Retry::NotLeader, Retry::NotLeader]);
+}
+
+#[test]
 fn a_later_ack_proves_what_was_lost_before_it() {
     let mut bench = Bench::flowing();
     let first = bench.send_new(A, 2);
