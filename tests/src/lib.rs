@@ -6,6 +6,7 @@
 //! - [`librdkafka`]: the client that most of the world uses, as producer and as consumer.
 //! - [`raw`], [`batch`], [`requests`]: requests made by hand, right and wrong ones, on a bare socket.
 //! - [`proxy`]: a connection that is cut, swallowed, held back or thinned out, frame by frame.
+//! - [`mock`]: the mock cluster of librdkafka: brokers of another make that refuse, move leaders and go away on demand.
 //! - [`load`] and [`oracle`]: numbered records sent while the broker dies, and the check of what is there afterwards.
 //! - [`frozen`]: a sender that outlives halts, and leaves no hole behind.
 //! - [`mounts`]: a small file system of its own, where the user may mount one.
@@ -25,6 +26,7 @@ pub mod frozen;
 pub mod http;
 pub mod librdkafka;
 pub mod load;
+pub mod mock;
 pub mod monitoring;
 pub mod mounts;
 pub mod oracle;

@@ -10,6 +10,7 @@ mod broken_batches_are_refused;
 mod crowds_are_bounded;
 mod damage_is_found_and_named;
 mod disks_may_be_full_or_read_only;
+mod fates_are_true_whatever_a_broker_answers;
 mod frozen_brokers_leave_no_hole;
 mod hostile_bytes_end_one_connection;
 mod house_rules;
