@@ -49,6 +49,17 @@ pub fn start<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(arguments: I) -> Proces
     Process::start("gapless-producer", &mut command)
 }
 
+/// The same, with a terminal so many columns wide for standard error.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn start_on_terminal<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(arguments: I, columns: u16) -> Process {
+    let mut command = Command::new(binaries::path("gapless-producer"));
+    command.args(arguments);
+    clean_environment(&mut command);
+    Process::start_on_terminal("gapless-producer", &mut command, columns)
+}
+
 /// Runs it with nothing on standard input.
 ///
 /// # Panics

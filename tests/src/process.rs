@@ -1,17 +1,26 @@
 //! A child process whose output is gathered and which never outlives its handle.
 
 use std::{
-    fs,
-    io::{BufRead, BufReader, Read},
+    ffi::OsStr,
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Read},
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{Winsize, tcsetwinsize},
+};
 
 use crate::wait::{LIMIT, wait_for, wait_until};
+
+/// Bytes that are taken from a stream at once.
+const PIECE: usize = 16 * 1024;
 
 /// A running program. Killed when dropped.
 pub struct Process {
@@ -43,6 +52,20 @@ impl Process {
         let stdout = Output::gather(child.stdout.take().expect("standard output is piped"));
         let stderr = Output::gather(child.stderr.take().expect("standard error is piped"));
         Self { name: name.to_owned(), child, stdout, stderr }
+    }
+
+    /// The same, but standard error is a terminal so many columns wide.
+    ///
+    /// # Panics
+    /// If the program cannot be started, or there are no terminals.
+    pub fn start_on_terminal(name: &str, command: &mut Command, columns: u16) -> Self {
+        let (ours, theirs) = terminal(columns).expect("a terminal can be opened");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(theirs);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        // The terminal ends when nobody has its other end: neither the program nor we, in what was to be started.
+        command.stderr(Stdio::null());
+        let stdout = Output::gather(child.stdout.take().expect("standard output is piped"));
+        Self { name: name.to_owned(), child, stdout, stderr: Output::gather(ours) }
     }
 
     /// The program's standard input; dropping it closes it. `None` if it was taken before.
@@ -157,6 +180,18 @@ impl Drop for Process {
     }
 }
 
+/// A terminal so many columns wide: the end that sees what is written, and the one to write to.
+fn terminal(columns: u16) -> io::Result<(File, OwnedFd)> {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&ours)?;
+    unlockpt(&ours)?;
+    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&ours, size)?;
+    let name = ptsname(&ours, Vec::new())?;
+    let theirs = OpenOptions::new().read(true).write(true).open(OsStr::from_bytes(name.to_bytes()))?;
+    Ok((File::from(ours), theirs.into()))
+}
+
 /// The last part of a long log, on a line's border.
 fn tail(text: &str) -> &str {
     const SHOWN: usize = 8 * 1024;
@@ -189,13 +224,18 @@ impl Output {
         let shared = Arc::new(Gathered::default());
         let to = Arc::clone(&shared);
         let reader = thread::spawn(move || {
-            let mut stream = BufReader::new(stream);
+            let mut stream = stream;
+            let mut piece = vec![0; PIECE];
             loop {
-                let mut line = Vec::new();
-                let read = stream.read_until(b'\n', &mut line);
+                let read = stream.read(&mut piece);
+                if matches!(&read, Err(error) if error.kind() == ErrorKind::Interrupted) {
+                    continue;
+                }
+                // A terminal ends with an error: nobody has its other end any more.
+                let count = read.unwrap_or(0);
                 let mut state = to.state.lock().unwrap_or_else(PoisonError::into_inner);
-                state.0.extend_from_slice(&line);
-                state.1 = !matches!(read, Ok(count) if count > 0);
+                state.0.extend_from_slice(&piece[..count]);
+                state.1 = count == 0;
                 to.changed.notify_all();
                 if state.1 {
                     return;

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod a_growing_file_is_followed_without_a_gap;
+mod a_terminal_shows_progress_and_keeps_what_is_said;
 mod acknowledged_records_survive_kill_9;
 mod bench_measures_what_was_due;
 mod broken_batches_are_refused;

@@ -335,6 +335,22 @@ fn a_broker_that_goes_away_for_good_leaves_the_first_unacknowledged_line_named()
 }
 
 #[test]
+fn many_partitions_get_every_line() {
+    const PARTITIONS: i32 = 300;
+    const LINES: usize = 20_000;
+    let broker = Broker::builder().flag("--durability", "os").start();
+    let lines: String = (0..LINES).map(|number| format!("key-{number}:{number}\n")).collect();
+    let flags = ["--create-topic", "--topic-partitions", "300", "--key-delimiter", ":", "--linger", "0ms"];
+    let ended = run_with_input(publish(&broker, &flags), lines.as_bytes());
+    assert_eq!((ended.code, summary(&ended)["records"].as_u64()), (0, Some(LINES as u64)), "{ended:?}");
+    let read = consume(broker.address(), "lines", PARTITIONS);
+    let found: BTreeSet<Vec<u8>> = read.iter().filter_map(|record| record.value.clone()).collect();
+    assert_eq!((read.len(), found.len()), (LINES, LINES));
+    let used: BTreeSet<i32> = read.iter().map(|record| record.partition).collect();
+    assert_eq!(used.len(), 300);
+}
+
+#[test]
 fn settings_that_drop_the_promise_are_named_in_the_summary() {
     let broker = Broker::start();
     for (flags, weakened) in [

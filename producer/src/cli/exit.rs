@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use super::progress::above_the_line;
+
 /// Why a run cannot go on.
 #[derive(Debug)]
 pub enum Stop {
@@ -51,7 +53,9 @@ impl Stop {
 
 /// A line on standard error. Where that is closed, nobody is left to be told.
 pub fn complain(message: impl fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "{message}");
+    above_the_line(|| {
+        let _ = writeln!(io::stderr().lock(), "{message}");
+    });
 }
 
 /// An error and its causes in one line, leaving out a cause that is already told.

@@ -45,6 +45,26 @@ pub fn duration(duration: Duration) -> String {
     format!("{amount:.decimals$} {unit}")
 }
 
+/// A long time in one number: `26 s`, `58 min`, `5 h`, `3 days`.
+pub fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        ..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", count(seconds / 86_400)),
+    }
+}
+
+/// So many of a thing in a second: whole, or with a digit behind the point where whole ones would say too little.
+pub fn rate(per_second: f64) -> String {
+    if per_second > 0.0 && per_second < 9.95 {
+        format!("{per_second:.1}")
+    } else {
+        count(per_second.round() as u64)
+    }
+}
+
 /// `1 record`, `2 records`.
 pub fn plural(number: u64, thing: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
@@ -67,6 +87,15 @@ mod tests {
             [(0, "0.00 µs"), (85, "85.0 µs"), (1230, "1.23 ms"), (456_000, "456 ms"), (12_340_000, "12.3 s")]
         {
             assert_eq!(duration(Duration::from_micros(micros)), text);
+        }
+        for (seconds, text) in
+            [(0, "0 s"), (119, "119 s"), (3_500, "58 min"), (18_100, "5 h"), (200_000, "2 days")]
+        {
+            assert_eq!(span(Duration::from_secs(seconds)), text);
+        }
+        for (per_second, text) in [(0.0, "0"), (0.96, "1.0"), (2.04, "2.0"), (9.99, "10"), (1234.5, "1,235")]
+        {
+            assert_eq!(rate(per_second), text);
         }
         assert_eq!(
             (plural(1, "record").as_str(), plural(2000, "record").as_str()),

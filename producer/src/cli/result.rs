@@ -60,7 +60,7 @@ impl<'f, 'a> Lines<'f, 'a> {
 
     /// Both are of a second.
     pub fn rate(&mut self, records: f64, bytes: f64) -> fmt::Result {
-        let (records, bytes) = (human::count(records as u64), human::size(bytes as u64));
+        let (records, bytes) = (human::rate(records), human::size(bytes as u64));
         self.line("rate", format_args!("{records} records/s, {bytes}/s"))
     }
 

@@ -12,9 +12,11 @@ use super::args::{
     ConnectionFlags, CreateArgs, DeleteArgs, DescribeArgs, ListArgs, OutputFormat, TopicCommand,
 };
 use super::exit::{Stop, complain, with_causes};
+use super::human;
+use super::progress::waiting;
 use super::result::print_text;
 use super::signals::Signals;
-use crate::client::{Client, ClientError, NewTopic, Setting, When};
+use crate::client::{Client, ClientError, NewTopic, Setting, When, refused_topic};
 
 /// One of the subcommands, until it is done or a signal comes.
 pub async fn run(command: TopicCommand, seams: Seams, mut signals: Signals) -> Result<ExitCode, Stop> {
@@ -34,7 +36,9 @@ pub async fn run(command: TopicCommand, seams: Seams, mut signals: Signals) -> R
 }
 
 async fn connect(flags: &ConnectionFlags, seams: Seams) -> Result<Client, Stop> {
-    Client::connect(seams, flags.settle()?).await.map_err(|error| Stop::failed(&error))
+    let settings = flags.settle()?;
+    let broker = settings.bootstrap_servers.join(", ");
+    waiting(false, &broker, Client::connect(seams, settings)).await.map_err(|error| Stop::failed(&error))
 }
 
 fn json(value: &impl Serialize) -> Result<String, Stop> {
@@ -157,12 +161,7 @@ async fn describe(args: DescribeArgs, seams: Seams) -> Result<ExitCode, Stop> {
     for topic in topics {
         let name = topic.name.as_deref().unwrap_or_default().to_owned();
         if !topic.error_code.is_ok() {
-            let what = format!("topic {name}");
-            outcome.note(
-                Err(ClientError::Refused { what, code: topic.error_code, message: None }),
-                None,
-                "",
-            )?;
+            outcome.note(Err(refused_topic(&name, topic.error_code)), None, "")?;
             continue;
         }
         match describe_topic(&mut client, &topic, &name).await {
@@ -212,7 +211,8 @@ async fn describe_topic(
 }
 
 fn text(topic: &Described) -> String {
-    let mut text = format!("{}  id {}  {} partitions\n", topic.name, topic.id, topic.partitions.len());
+    let partitions = human::plural(topic.partitions.len() as u64, "partition");
+    let mut text = format!("{}  id {}  {partitions}\n", topic.name, topic.id);
     let number = |offset: Option<i64>| offset.map_or_else(|| "?".to_owned(), |offset| offset.to_string());
     // Writing to a String does not fail.
     let _ = writeln!(

@@ -65,6 +65,15 @@ impl ClientError {
     }
 }
 
+/// A topic that cannot be used, and why.
+pub fn refused_topic(name: &str, code: ErrorCode) -> ClientError {
+    let missing = code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+    let message = missing.then(|| {
+        "there is no such topic; `gapless-producer topic list` names those that there are".to_owned()
+    });
+    ClientError::Refused { what: format!("topic {name}"), code, message }
+}
+
 /// The message of an answer, if it has one.
 fn said(message: Option<&Text>) -> Option<String> {
     message.map(|text| text.to_string()).filter(|text| !text.is_empty())
@@ -145,11 +154,7 @@ impl Client {
                 }
             })?;
         if !topic.error_code.is_ok() {
-            return Err(ClientError::Refused {
-                what: format!("topic {name}"),
-                code: topic.error_code,
-                message: None,
-            });
+            return Err(refused_topic(name, topic.error_code));
         }
         Ok(topic)
     }

@@ -100,7 +100,7 @@ impl ProducerFlags {
                 "bootstrap_servers" => "bootstrap-server".to_owned(),
                 setting => setting.replace('_', "-"),
             };
-            Stop::Usage(format!("--{flag} {}: {}", error.value, error.remedy))
+            Stop::Usage(format!("--{flag} {}: {}", error.value, in_flags(&error.remedy)))
         })?;
         Ok(config)
     }
@@ -125,6 +125,14 @@ impl ProducerFlags {
         set(&mut config.retry_backoff_max, self.retry_backoff_max);
         set(&mut config.heartbeat_interval, self.heartbeat_interval);
     }
+}
+
+/// Settings as the command line calls them: `retry_backoff` is `--retry-backoff`.
+fn in_flags(remedy: &str) -> String {
+    let flag = |word: &str| {
+        if word.contains('_') { format!("--{}", word.replace('_', "-")) } else { word.to_owned() }
+    };
+    remedy.split(' ').map(flag).collect::<Vec<_>>().join(" ")
 }
 
 fn parse_acks(text: &str) -> Result<Acks, String> {
@@ -191,6 +199,10 @@ mod tests {
             (&["--max-in-flight", "6"], "--max-in-flight 6: idempotence allows at most 5"),
             (&["--bootstrap-server", "nowhere"], "--bootstrap-server nowhere: write HOST:PORT"),
             (&["--batch-size", "1GiB"], "--batch-size 1073741824"),
+            (
+                &["--retry-backoff-max", "10ms"],
+                "--retry-backoff-max 10ms: it is below --retry-backoff, 50ms: raise it",
+            ),
             (&["--linger", "soon"], "write a number and a unit"),
             (&["--acks", "two"], "expected 0, 1 or all"),
             (&["--compression", "brotli"], "expected none, gzip, snappy, lz4 or zstd"),

@@ -49,7 +49,8 @@ impl Property {
             }
             _ => "it has no counterpart here",
         };
-        Stop::Usage(format!("{}: property {} is refused: {why}", self.found, self.key))
+        let meant = nearest(&self.key).map_or_else(String::new, |key| format!("; is {key} meant?"));
+        Stop::Usage(format!("{}: property {} is refused: {why}{meant}", self.found, self.key))
     }
 
     fn wrong(&self, expected: &str) -> Stop {
@@ -74,6 +75,62 @@ impl Property {
             _ => Err(self.wrong("true or false")),
         }
     }
+}
+
+/// Every property that has a counterpart.
+const KNOWN: [&str; 29] = [
+    "acks",
+    "allow.auto.create.topics",
+    "batch.size",
+    "bootstrap.servers",
+    "buffer.memory",
+    "client.id",
+    "compression.codec",
+    "compression.level",
+    "compression.type",
+    "delivery.timeout.ms",
+    "enable.idempotence",
+    "linger.ms",
+    "max.block.ms",
+    "max.in.flight",
+    "max.in.flight.requests.per.connection",
+    "message.timeout.ms",
+    "metadata.broker.list",
+    "metadata.max.age.ms",
+    "partitioner",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.ms",
+    "request.required.acks",
+    "request.timeout.ms",
+    "retry.backoff.max.ms",
+    "retry.backoff.ms",
+    "security.protocol",
+    "socket.connection.setup.timeout.ms",
+    "socket.timeout.ms",
+    "topic.metadata.refresh.interval.ms",
+];
+/// More letters than this are no slip of the fingers.
+const SLIPS: usize = 3;
+
+/// The known property that a key is a slip of.
+fn nearest(key: &str) -> Option<&'static str> {
+    let near = |known: &&'static str| (distance(key, known), *known);
+    let (slips, known) = KNOWN.iter().map(near).min()?;
+    (1..=SLIPS).contains(&slips).then_some(known)
+}
+
+/// How many letters have to be put in, taken out or changed to make one of the other.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, a) in one.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
+        for (to, b) in other.bytes().enumerate() {
+            let changed = diagonal + usize::from(a != b);
+            diagonal = row[to + 1];
+            row[to + 1] = changed.min(row[to] + 1).min(diagonal + 1);
+        }
+    }
+    row.last().copied().unwrap_or(0)
 }
 
 fn is_about_security(key: &str) -> bool {
@@ -239,6 +296,35 @@ mod tests {
         ] {
             let error = apply(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_slip_is_told_from_something_else() {
+        for (key, expected) in [
+            ("linger.msec", Some("linger.ms")),
+            ("bootstrap.server", Some("bootstrap.servers")),
+            ("ack", Some("acks")),
+            ("compresion.type", Some("compression.type")),
+            ("statistics.interval.ms", None),
+            ("max.poll.records", None),
+            ("x", None),
+        ] {
+            assert_eq!(nearest(key), expected, "{key}");
+        }
+        assert_eq!((distance("", "abc"), distance("kitten", "sitting"), distance("a", "a")), (3, 3, 0));
+        let error = message(Property::from_str("linger.msec=5").unwrap().unknown());
+        assert!(
+            error.ends_with("linger.msec is refused: it has no counterpart here; is linger.ms meant?"),
+            "{error}"
+        );
+        for key in KNOWN {
+            let property = Property::from_str(&format!("{key}=1")).unwrap();
+            let known = apply_to_connection(&property, &mut ConnectionSettings::default());
+            // What is known refuses its value, if anything.
+            let known = matches!(known, Ok(true) | Err(_))
+                || matches!(apply_to_producer(&property, &mut Config::default()), Ok(true) | Err(_));
+            assert!(known || key == "security.protocol", "{key}");
         }
     }
 

@@ -57,10 +57,13 @@ pub enum ReportBy {
 
 /// `publish`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Exit code: 0 every record was acknowledged, 1 not every one, 2 wrong usage, 130 interrupted (after \
-                        flushing what was read)."
-)]
+#[command(after_help = "\
+  gapless-producer publish -t events my.log                              a record a line, byte for byte
+  gapless-producer publish -t events --format json --key-field id a.jsonl  keys from a field
+  tail -F my.log | gapless-producer publish -t events                    what comes on standard input
+  gapless-producer publish -t events --format csv --dry-run a.csv.gz       look first, send nothing
+
+Exit code: 0 every record was acknowledged, 1 not every one, 2 wrong usage, 130 interrupted (after flushing what was read).")]
 pub struct PublishArgs {
     /// Files to read; standard input without one, or for -
     #[arg(value_name = "FILE")]

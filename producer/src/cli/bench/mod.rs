@@ -26,7 +26,7 @@ use tokio::time::{Instant, interval, sleep_until};
 
 use super::args::{BenchArgs, ConnectionSettings};
 use super::exit::{Stop, complain};
-use super::progress::ProgressLine;
+use super::progress::{ProgressLine, waiting};
 use super::signals::Signals;
 use super::{human, result};
 use crate::client::{Client, ClientError, NewTopic};
@@ -56,10 +56,12 @@ pub async fn run(args: BenchArgs, seams: Seams, mut signals: Signals) -> Result<
         )));
     }
     let plot = args.plot.as_deref().map(Plot::create).transpose()?;
+    let broker = config.bootstrap_servers.join(", ");
+    let prepared = waiting(args.output.quiet, &broker, prepare(&args, &config, &seams));
     let ready = tokio::select! {
         biased;
         () = signals.reach(1) => return Err(Stop::Interrupted),
-        ready = Box::pin(prepare(&args, &config, &seams)) => ready?,
+        ready = Box::pin(prepared) => ready?,
     };
     let (measured, outcome) = Box::pin(measure(&args, &config, &seams, signals, ready, content)).await?;
     result::print(&outcome, args.output.output)?;
@@ -166,7 +168,7 @@ async fn measure(
     drop(done);
 
     let total = duration.map(millis);
-    let progress = ProgressLine::start(args.output.quiet, total, "{bar:30} {msg}", "{spinner} {msg}");
+    let progress = ProgressLine::start(args.output.quiet, total);
     let mut tick = interval(PROGRESS_INTERVAL);
     let mut warm_up = std::pin::pin!(sleep_until(begin));
     let mut before = None;
@@ -272,7 +274,7 @@ impl Plot {
 fn show(progress: &ProgressLine, begin: Instant, acked: u64) {
     let now = Instant::now();
     let since = now.saturating_duration_since(begin);
-    progress.update(millis(since), || {
+    progress.update(millis(since), |_| {
         let warming = if now < begin { ", warming up" } else { "" };
         format!("{} acknowledged{warming}", human::plural(acked, "record"))
     });

@@ -30,6 +30,7 @@ use super::args::{ConnectionSettings, Decompress, PublishArgs};
 use super::digest::RecordHasher;
 use super::exit::{Stop, complain};
 use super::metrics::Metrics;
+use super::progress::waiting;
 use super::result;
 use super::signals::Signals;
 use creation::Creation;
@@ -188,12 +189,13 @@ async fn connect(
     seams: &Seams,
     signals: &mut Signals,
 ) -> Result<(Producer, Option<Creation>), Stop> {
-    let connecting = async {
+    let broker = config.bootstrap_servers.join(", ");
+    let connecting = waiting(args.output.quiet, &broker, async {
         let connection = ConnectionSettings::of(&config);
         let built = Builder::from_config(config).seams(seams.clone()).build().await;
         let producer = built.map_err(|error| Stop::failed(&error))?;
         Ok((producer, Creation::of(args, connection, seams).await?))
-    };
+    });
     tokio::select! {
         biased;
         () = signals.reach(1) => Err(Stop::Interrupted),

@@ -347,6 +347,7 @@ impl Publisher<'_> {
                 .map_err(|error| End::Failed(report_failed(self.args, &error)))?;
         }
         if !self.args.skip_failed {
+            let sentence = format!("{sentence}; nothing behind it was sent (--skip-failed goes on)");
             self.rejected.first = Some(sentence.clone());
             return Err(End::Failed(sentence));
         }

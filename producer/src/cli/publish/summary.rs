@@ -104,6 +104,9 @@ impl fmt::Display for Summary {
             None => human::plural(self.topics.len() as u64, "topic"),
         };
         lines.acknowledged(self.records, place, self.bytes, self.seconds)?;
+        if self.is_idle() {
+            return self.tell_rest(&mut lines);
+        }
         lines.rate(self.records_per_second, self.bytes_per_second)?;
         lines.line(
             "batches",
@@ -119,6 +122,18 @@ impl fmt::Display for Summary {
         if let Some(latency) = self.latency_ms {
             lines.line("latency", latency)?;
         }
+        self.tell_rest(&mut lines)
+    }
+}
+
+impl Summary {
+    /// Nothing was sent and nothing tried: there are no figures worth a line.
+    const fn is_idle(&self) -> bool {
+        self.records + self.batches + self.retries + self.reconnects == 0
+    }
+
+    /// What is told of a run whether it sent something or not.
+    fn tell_rest(&self, lines: &mut Lines<'_, '_>) -> fmt::Result {
         if self.nulls > 0 {
             let nulls = human::plural(self.nulls, "value");
             lines.line("nulls", format_args!("{nulls} sent as null, which deletes its key"))?;
@@ -176,6 +191,9 @@ mod tests {
         let text = summary(&latencies, &["acks=1"], counts).to_string();
         assert!(text.contains("1 not written, 2 unknown, 0 rejected"), "{text}");
         assert!(text.contains("out of order: acks=1"), "{text}");
+        let nothing = Latencies::new().unwrap();
+        let text = summary(&nothing, &[], Counts::default()).to_string();
+        assert_eq!(text, "0 records acknowledged in topic events: 0 bytes in 2.00 s\n");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 use super::args::ReadArgs;
 use super::exit::{Stop, complain, with_causes};
 use super::human;
+use super::progress::waiting;
 use super::signals::Signals;
 use crate::client::{Client, ClientError, Fetched};
 use partitions::Partitions;
@@ -78,8 +79,9 @@ impl From<ClientError> for Trouble {
 impl Reader<'_> {
     async fn read(&mut self, seams: Seams, out: &mut impl io::Write) -> Result<(), Stop> {
         let settings = self.args.connection.settle()?;
-        let mut client =
-            Client::connect(seams.clone(), settings).await.map_err(|error| Stop::failed(&error))?;
+        let broker = settings.bootstrap_servers.join(", ");
+        let connecting = waiting(false, &broker, Client::connect(seams.clone(), settings));
+        let mut client = connecting.await.map_err(|error| Stop::failed(&error))?;
         let mut backoff = Backoff::default();
         let mut partitions = None;
         let mut well_until = Instant::now();

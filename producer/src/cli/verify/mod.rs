@@ -16,7 +16,8 @@ use tokio::time::Instant;
 
 use super::args::VerifyArgs;
 use super::exit::{Stop, complain};
-use super::progress::ProgressLine;
+use super::human;
+use super::progress::{ProgressLine, left_text, waiting};
 use super::result;
 use super::signals::Signals;
 use crate::client::Client;
@@ -28,8 +29,6 @@ use topic::TopicReader;
 
 /// After so many records the progress is drawn.
 const RECORDS_PER_LOOK: u64 = 4096;
-/// What it shows.
-const PROGRESS: &str = "{bar:30} {human_pos}/{human_len} records {per_sec} {eta} left";
 
 /// Reads to the end; the exit code.
 pub async fn run(args: VerifyArgs, seams: Seams, mut signals: Signals) -> Result<ExitCode, Stop> {
@@ -54,11 +53,13 @@ pub async fn run(args: VerifyArgs, seams: Seams, mut signals: Signals) -> Result
 
 async fn verify(args: &VerifyArgs, seams: &Seams) -> Result<Outcome, Stop> {
     let begin = Instant::now();
-    let client = Client::connect(seams.clone(), args.connection.settle()?)
-        .await
-        .map_err(|error| Stop::failed(&error))?;
+    let settings = args.connection.settle()?;
+    let broker = settings.bootstrap_servers.join(", ");
+    let connecting = Client::connect(seams.clone(), settings);
+    let client =
+        waiting(args.output.quiet, &broker, connecting).await.map_err(|error| Stop::failed(&error))?;
     let mut topic = TopicReader::open(seams, client, &args.topic).await?;
-    let progress = ProgressLine::start(args.output.quiet, Some(topic.size()), PROGRESS, PROGRESS);
+    let progress = ProgressLine::start(args.output.quiet, Some(topic.size()));
     let mut ledger = Ledger::default();
     let report_cut_short = read(args, &mut topic, &mut ledger, &progress).await?;
     if args.exclusive
@@ -153,6 +154,6 @@ async fn settle(
 
 fn show(progress: &ProgressLine, records: u64) {
     if records.is_multiple_of(RECORDS_PER_LOOK) {
-        progress.update(records, String::new);
+        progress.update(records, |left| format!("{}{}", human::plural(records, "record"), left_text(left)));
     }
 }

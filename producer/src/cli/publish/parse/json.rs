@@ -42,8 +42,21 @@ struct Field<'a> {
     base64: Option<&'a RawValue>,
 }
 
+/// So many of an object's fields are named to who looked for another one.
+const FIELDS_NAMED: usize = 10;
+
 impl JsonParser {
     pub fn parse<'a>(&'a self, line: &'a [u8]) -> Result<Parsed<'a>, Malformed> {
+        self.parse_named(line).map_err(|malformed| match malformed {
+            Malformed::MissingField(wanted) => match names_in(line) {
+                Some(there) => Malformed::OtherFields { wanted, there },
+                None => Malformed::MissingField(wanted),
+            },
+            other => other,
+        })
+    }
+
+    fn parse_named<'a>(&'a self, line: &'a [u8]) -> Result<Parsed<'a>, Malformed> {
         let text = std::str::from_utf8(line).map_err(|error| Malformed::NotUtf8(error.valid_up_to()))?;
         let found = self.fields(text).map_err(|error| Malformed::NotJson(without_line(&error)))?;
         let names = &self.names;
@@ -164,6 +177,35 @@ impl JsonParser {
             || names.header.iter().any(|header| header.field == name)
             || stem.is_some_and(|stem| is(&names.key, stem) || is(&names.value, stem))
     }
+}
+
+/// The fields of an object, in its order; `None` if it has none.
+fn names_in(line: &[u8]) -> Option<String> {
+    struct Names;
+
+    impl<'de> Visitor<'de> for Names {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+            let mut names = Vec::new();
+            while let Some(name) = map.next_key::<String>()? {
+                map.next_value::<IgnoredAny>()?;
+                if names.len() < FIELDS_NAMED {
+                    names.push(name);
+                } else if names.len() == FIELDS_NAMED {
+                    names.push("…".to_owned());
+                }
+            }
+            Ok(names)
+        }
+    }
+
+    let names = serde_json::Deserializer::from_slice(line).deserialize_map(Names).ok()?;
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 /// `serde_json` counts lines within the text, which is always line 1 of one.

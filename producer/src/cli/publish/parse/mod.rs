@@ -46,6 +46,9 @@ pub enum Malformed {
     /// A field that was named is not there.
     #[error("no field '{0}'")]
     MissingField(String),
+    /// The same, where something else is.
+    #[error("no field '{wanted}'; there are: {there}")]
+    OtherFields { wanted: String, there: String },
     /// A field that is there cannot be used.
     #[error("field '{field}' {problem}")]
     BadField { field: String, problem: &'static str },
