@@ -1,8 +1,10 @@
 //! `publish`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use gapless_common::units::parse_duration;
 
 use super::producer::ProducerFlags;
 use super::values::{parse_pair, parse_rate};
@@ -218,6 +220,18 @@ pub struct PublishArgs {
     /// all the same
     #[arg(long, env = "GAPLESS_SKIP_FAILED", help_heading = "Delivery")]
     pub skip_failed: bool,
+
+    /// When it is not known at the end what became of some records, because an answer was lost, find out for so long: they
+    /// are sent again exactly as they went out before, and the broker says what it has [default: not at all]
+    #[arg(
+        long,
+        env = "GAPLESS_SETTLE",
+        value_name = "DURATION",
+        value_parser = parse_duration,
+        conflicts_with = "skip_failed",
+        help_heading = "Delivery"
+    )]
+    pub settle: Option<Duration>,
 
     #[command(flatten)]
     pub producer: ProducerFlags,

@@ -74,7 +74,7 @@ pub async fn run(args: PublishArgs, seams: Seams, mut signals: Signals) -> Resul
         Some(path) => Some(Report::create(path, args.report_by, names.clone())?),
         None => None,
     };
-    let tracker = Tracker::new().map_err(|error| Stop::failed(&error))?;
+    let tracker = Tracker::new(args.settle.is_some()).map_err(|error| Stop::failed(&error))?;
     let metrics =
         Metrics::start(args.metrics_listen.as_deref(), args.metrics_file.as_deref(), &seams.spawner).await?;
     let (producer, creation) = connect(config.clone(), &args, &seams, &mut signals).await?;

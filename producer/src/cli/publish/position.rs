@@ -145,7 +145,7 @@ impl Book {
         for (at, place) in (0..).zip(ended.places.iter()) {
             let acked = match ended.results {
                 Results::AllAcked(_) => true,
-                Results::Each => matches!(ended.delivery.try_result_behind(at), Some(Ok(_))),
+                Results::Each | Results::Told(_) => matches!(ended.result(at), Some(Ok(_))),
             };
             if acked || self.skip_failed {
                 self.done(place);

@@ -88,9 +88,9 @@ impl<W: Write> Report<W> {
         match (ended.results, self.by) {
             (Results::AllAcked(first), ReportBy::Batch) if first.offset.is_some() => self.batch(ended, first),
             // A batch without one fate or without a place is told record by record.
-            (Results::AllAcked(_) | Results::Each, _) => {
+            _ => {
                 for (at, place) in (0..).zip(ended.places.iter()) {
-                    if let Some(result) = ended.delivery.try_result_behind(at) {
+                    if let Some(result) = ended.result(at) {
                         let fingerprint = ended.fingerprints.get(at as usize);
                         self.record(place, fingerprint, &result)?;
                     }

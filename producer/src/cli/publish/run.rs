@@ -1,14 +1,19 @@
 //! The loop: lines go out as fast as the producer takes them, and what ended is counted on the way.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use gapless_common::seam::WallClock;
 use gapless_common::types::PartitionId;
-use gapless_producer::{Delivery, HeaderRef, Producer, RecordView, Rejection, Topic, Unreachable};
+use gapless_common::units::DisplayDuration;
+use gapless_producer::{
+    Delivery, HeaderRef, PartitionName, Producer, RecordView, Rejection, Resume, Settled, Topic, Unreachable,
+};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep_until};
 
@@ -367,7 +372,7 @@ impl Publisher<'_> {
     /// Counts what has ended; a failed record is the end unless it may be skipped.
     fn look(&mut self) -> Result<(), End> {
         self.sweep().map_err(|error| End::Failed(report_failed(self.args, &error)))?;
-        if self.tracker.totals.first_failed.is_some() && !self.args.skip_failed {
+        if self.tracker.has_failed() && !self.args.skip_failed {
             return Err(End::Delivery);
         }
         Ok(())
@@ -445,9 +450,18 @@ impl Publisher<'_> {
                 }
             }
         }
+        // Taken in before more is found out: what is in doubt is known then.
+        self.look_once_more(&mut end);
+        let found = match self.args.settle {
+            Some(limit) if self.signals.count() == signals_until_now && !matches!(end, End::Hopeless(_)) => {
+                self.find_out(limit, signals_until_now).await
+            }
+            _ => Vec::new(),
+        };
         // Everything that is left gets its fate now.
         let _ = producer.close(Duration::ZERO).await;
         self.look_once_more(&mut end);
+        self.tell_found(&found, &mut end);
         if let Some(report) = &mut self.report
             && let Err(error) = report.finish()
         {
@@ -460,6 +474,55 @@ impl Publisher<'_> {
             }
         }
         end
+    }
+
+    /// Asks the brokers, for at most `limit` or until a signal, what became of the records of which that is not known.
+    async fn find_out(&mut self, limit: Duration, signals_until_now: u32) -> Vec<Settled> {
+        let halts = self.producer.halts();
+        if !self.tracker.holds_back() || halts.is_empty() {
+            return Vec::new();
+        }
+        if !self.args.output.quiet {
+            let time = DisplayDuration(limit);
+            complain(format!(
+                "finding out, for at most {time}, what became of records whose answers were lost"
+            ));
+        }
+        let settling = halts.iter().map(|halt| {
+            let PartitionName { topic, partition } = &*halt.partition;
+            self.producer.resume(topic, partition.0, halt.generation, Resume::Settle(limit))
+        });
+        let mut settling = std::pin::pin!(join_all(settling));
+        let mut tick = interval(PROGRESS_INTERVAL);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.signals.reach(signals_until_now + 1) => return Vec::new(),
+                // What could not be settled stays as it was told.
+                results = &mut settling => return results.into_iter().flatten().collect(),
+                _ = tick.tick() => self.progress.update(self.bytes_read, &self.tracker.totals.counts),
+            }
+        }
+    }
+
+    /// Tells what was held back, with what was found out.
+    fn tell_found(&mut self, found: &[Settled], end: &mut End) {
+        let (report, position) = (&mut self.report, &mut self.position);
+        let mut trouble = None;
+        let Ok(()) = self.tracker.settle(found, &mut |ended| -> Result<(), Infallible> {
+            if let Some((book, _)) = position {
+                book.ended(ended);
+            }
+            if trouble.is_none()
+                && let Some(report) = report
+            {
+                trouble = report.ended(ended).err();
+            }
+            Ok(())
+        });
+        if let Some(error) = trouble {
+            self.give_up_report(end, &error);
+        }
     }
 
     /// Counts on after the end of reading, whatever happens to the report.
@@ -499,7 +562,9 @@ impl Publisher<'_> {
         }
         match end {
             End::Failed(why) | End::Hopeless(why) => Some(why.clone()),
-            End::Delivery => Some("a partition is halted".to_owned()),
+            End::Delivery => Some(
+                "a partition was halted; what was sent is acknowledged, what follows was not sent".to_owned(),
+            ),
             End::Input | End::Interrupted => {
                 self.rejected.first.as_ref().map(|first| match self.rejected.count {
                     1 => first.clone(),

@@ -1,8 +1,11 @@
-//! What became of the records under way, a batch at a time.
+//! What became of the records under way, a batch at a time. Where someone may find out later what is not known, a partition's
+//! records are held back from the first one that is not known on, so that they are told in their order, and once.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use gapless_producer::{Acked, Delivery, DeliveryError};
+use gapless_producer::{Acked, Delivery, DeliveryError, Failure, PartitionName, Settled, SettledFate};
 use tokio::time::Instant;
 
 use super::places::{Place, Places};
@@ -47,6 +50,8 @@ pub enum Results<'a> {
     AllAcked(&'a Acked),
     /// Something else; ask each.
     Each,
+    /// The same, as it was found out.
+    Told(&'a [Result<Acked, DeliveryError>]),
 }
 
 /// Counts so far.
@@ -60,6 +65,16 @@ pub struct Counts {
     pub bytes_acked: u64,
 }
 
+impl Ended<'_> {
+    /// What became of the record at this position.
+    pub fn result(&self, at: u32) -> Option<Result<Acked, DeliveryError>> {
+        match self.results {
+            Results::Told(results) => results.get(at as usize).cloned(),
+            Results::AllAcked(_) | Results::Each => self.delivery.try_result_behind(at),
+        }
+    }
+}
+
 impl Counts {
     pub const fn failed(&self) -> u64 {
         self.not_written + self.unknown
@@ -69,7 +84,36 @@ impl Counts {
 /// Everything admitted and what became of it.
 pub struct Tracker {
     under_way: UnderWay<Notes>,
+    /// What is held back, if anything is to be.
+    doubts: Option<Doubts>,
     pub totals: Totals,
+}
+
+/// Batches that ended, of partitions with a record of which nothing is known, from that batch on.
+#[derive(Default)]
+struct Doubts {
+    partitions: BTreeSet<Arc<PartitionName>>,
+    /// In the order of their ends.
+    held: Vec<Group<Notes>>,
+}
+
+impl Doubts {
+    /// Whether this batch is told later.
+    fn concern(&mut self, group: &Group<Notes>) -> bool {
+        let partition = group.delivery.partition();
+        if self.partitions.contains(partition) {
+            return true;
+        }
+        let count = group.records.places.count();
+        let unknown =
+            |at| matches!(group.delivery.try_result_behind(at), Some(Err(DeliveryError::Unknown(_))));
+        // A batch that was written as a whole is seen from both ends.
+        if all_acked(&group.delivery, count).is_some() || !(0..count).any(unknown) {
+            return false;
+        }
+        self.partitions.insert(Arc::clone(partition));
+        true
+    }
 }
 
 /// What became of those that have ended.
@@ -81,10 +125,11 @@ pub struct Totals {
 }
 
 impl Tracker {
-    pub fn new() -> Result<Self, hdrhistogram::CreationError> {
+    /// `may_settle`: someone may find out later what is not known.
+    pub fn new(may_settle: bool) -> Result<Self, hdrhistogram::CreationError> {
         let latencies = Latencies::new()?;
         let totals = Totals { counts: Counts::default(), first_failed: None, latencies };
-        Ok(Self { under_way: UnderWay::new(), totals })
+        Ok(Self { under_way: UnderWay::new(), doubts: may_settle.then(Doubts::default), totals })
     }
 
     /// A record was admitted to this topic, counted from 0. Fingerprints are taken of all records or of none.
@@ -113,10 +158,54 @@ impl Tracker {
         self.under_way.is_empty()
     }
 
+    /// A record was not acknowledged, as far as is known.
+    pub fn has_failed(&self) -> bool {
+        self.totals.first_failed.is_some() || self.holds_back()
+    }
+
+    /// There are records of which something may be found out.
+    pub fn holds_back(&self) -> bool {
+        self.doubts.as_ref().is_some_and(|doubts| !doubts.held.is_empty())
+    }
+
+    /// Tells what was held back: of the records that are not known what was found out, in their order in each partition, and
+    /// of the others what was known. Nothing is held back any more.
+    pub fn settle<E>(
+        &mut self,
+        found: &[Settled],
+        ended: &mut impl FnMut(&Ended<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let now = Instant::now();
+        let mut fates: BTreeMap<&Arc<PartitionName>, _> =
+            found.iter().map(|settled| (&settled.partition, settled.records())).collect();
+        for group in self.doubts.take().map(|doubts| doubts.held).unwrap_or_default() {
+            let count = group.records.places.count();
+            let mut fates = fates.get_mut(group.delivery.partition());
+            let results: Vec<_> = (0..count)
+                .filter_map(|at| group.delivery.try_result_behind(at))
+                .map(|result| match result {
+                    Err(DeliveryError::Unknown(failure)) => {
+                        settled(failure, fates.as_mut().and_then(|fates| fates.next()))
+                    }
+                    known => known,
+                })
+                .collect();
+            self.totals.count_each(&group.records, &results, now);
+            ended(&group.ended(Results::Told(&results)))?;
+        }
+        Ok(())
+    }
+
     /// Counts what has ended by now, and tells each batch to `ended`.
     pub fn sweep<E>(&mut self, ended: &mut impl FnMut(&Ended<'_>) -> Result<(), E>) -> Result<(), E> {
         let mut now = None;
         for group in self.under_way.ended() {
+            if let Some(doubts) = &mut self.doubts
+                && doubts.concern(&group)
+            {
+                doubts.held.push(group);
+                continue;
+            }
             self.totals.end(&group, *now.get_or_insert_with(Instant::now), ended)?;
         }
         Ok(())
@@ -137,8 +226,6 @@ impl Totals {
         ended: &mut impl FnMut(&Ended<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let Group { delivery, records: notes } = group;
-        let tell =
-            |results| Ended { delivery, places: &notes.places, fingerprints: &notes.fingerprints, results };
         let count = notes.places.count();
         if let Some(first) = all_acked(delivery, count) {
             self.counts.acked += u64::from(count);
@@ -146,22 +233,28 @@ impl Totals {
             for (count, time) in &notes.times {
                 self.latencies.record(now.duration_since(*time), u64::from(*count));
             }
-            return ended(&tell(Results::AllAcked(&first)));
+            return ended(&group.ended(Results::AllAcked(&first)));
         }
+        // The batch has ended, so each of its records has a result.
+        let results: Vec<_> = (0..count).filter_map(|at| delivery.try_result_behind(at)).collect();
+        self.count_each(notes, &results, now);
+        ended(&group.ended(Results::Each))
+    }
+
+    fn count_each(&mut self, notes: &Notes, results: &[Result<Acked, DeliveryError>], now: Instant) {
         let times = notes.times.iter().flat_map(|(count, time)| (0..*count).map(|_| *time));
-        for (((at, place), size), time) in (0..).zip(notes.places.iter()).zip(&notes.sizes).zip(times) {
-            match delivery.try_result_behind(at) {
-                Some(Ok(_)) => {
+        for (((result, place), size), time) in
+            results.iter().zip(notes.places.iter()).zip(&notes.sizes).zip(times)
+        {
+            match result {
+                Ok(_) => {
                     self.counts.acked += 1;
                     self.counts.bytes_acked += u64::from(*size);
                     self.latencies.record(now.duration_since(time), 1);
                 }
-                Some(Err(error)) => self.fail(place, error),
-                // The batch has ended, so each of its records has a result.
-                None => {}
+                Err(error) => self.fail(place, error.clone()),
             }
         }
-        ended(&tell(Results::Each))
     }
 
     fn fail(&mut self, place: Place, error: DeliveryError) {
@@ -172,6 +265,27 @@ impl Totals {
         if self.first_failed.as_ref().is_none_or(|first| place < first.place) {
             self.first_failed = Some(FailedRecord { place, error });
         }
+    }
+}
+
+impl Group<Notes> {
+    fn ended<'a>(&'a self, results: Results<'a>) -> Ended<'a> {
+        let Notes { places, fingerprints, .. } = &self.records;
+        Ended { delivery: &self.delivery, places, fingerprints, results }
+    }
+}
+
+/// What is known now of a record that was not known, if anything was found out.
+fn settled(failure: Failure, fate: Option<SettledFate>) -> Result<Acked, DeliveryError> {
+    match fate {
+        Some(SettledFate::Acked { base, append_time_ms }) => Ok(Acked {
+            partition: failure.partition,
+            offset: base,
+            // Its own time stands in the report, taken when it was sent.
+            timestamp_ms: append_time_ms.unwrap_or_default(),
+        }),
+        Some(SettledFate::NotWritten) => Err(DeliveryError::NotWritten(failure)),
+        _ => Err(DeliveryError::Unknown(failure)),
     }
 }
 
