@@ -1,22 +1,17 @@
 //! A child process whose output is gathered and which never outlives its handle.
 
 use std::{
-    ffi::OsStr,
-    fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Read},
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    fs,
+    io::{ErrorKind, Read},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use rustix::{
-    process::{Pid, Signal, kill_process},
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-    termios::{Winsize, tcsetwinsize},
-};
+use rustix::process::{Pid, Signal, kill_process};
 
+use crate::terminal;
 use crate::wait::{LIMIT, wait_for, wait_until};
 
 /// Bytes that are taken from a stream at once.
@@ -59,7 +54,7 @@ impl Process {
     /// # Panics
     /// If the program cannot be started, or there are no terminals.
     pub fn start_on_terminal(name: &str, command: &mut Command, columns: u16) -> Self {
-        let (ours, theirs) = terminal(columns).expect("a terminal can be opened");
+        let (ours, theirs) = terminal::open(columns).expect("a terminal can be opened");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(theirs);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         // The terminal ends when nobody has its other end: neither the program nor we, in what was to be started.
@@ -178,18 +173,6 @@ impl Drop for Process {
             eprintln!("---- {} wrote to standard error ----\n{}----", self.name, tail(&self.stderr.text()));
         }
     }
-}
-
-/// A terminal so many columns wide: the end that sees what is written, and the one to write to.
-fn terminal(columns: u16) -> io::Result<(File, OwnedFd)> {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-    grantpt(&ours)?;
-    unlockpt(&ours)?;
-    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(&ours, size)?;
-    let name = ptsname(&ours, Vec::new())?;
-    let theirs = OpenOptions::new().read(true).write(true).open(OsStr::from_bytes(name.to_bytes()))?;
-    Ok((File::from(ours), theirs.into()))
 }
 
 /// The last part of a long log, on a line's border.
