@@ -116,7 +116,9 @@ fn frames_cut_at_any_byte_are_refused() {
             );
         }
         let trailing = [frame.bytes.as_slice(), &[0]].concat();
-        assert!(attack(&subjects, &frame, &trailing).is_err(), "{name} {}", frame.version);
+        // Behind a response no client looks.
+        let may_go_on = name.ends_with("Response");
+        assert_eq!(attack(&subjects, &frame, &trailing).is_ok(), may_go_on, "{name} {}", frame.version);
     }
 }
 
