@@ -39,6 +39,7 @@ fn a_full_disk_refuses_retriably_serves_what_it_has_and_takes_the_rest_once_ther
     for number in 0..5 {
         assert_eq!(send(&mut client, number).error_code, ErrorCode::NONE);
     }
+    room_is_kept(&mount);
     mount.fill();
     for _ in 0..3 {
         let answer = send(&mut client, 5);
@@ -49,8 +50,16 @@ fn a_full_disk_refuses_retriably_serves_what_it_has_and_takes_the_rest_once_ther
     assert!(client.fetch_all("full", 0) == wanted(5), "reads go on, and show no half of a batch");
     assert!(broker.metric("gapless_broker_batches_refused_total", &[("reason", "storage")]) >= 3.0);
     assert_eq!(broker.metric("gapless_broker_partitions_offline", &[]), 0.0);
-    // Death on a full disk: a start there cannot make what it serves durable, and says so.
+    // Death on a full disk: a start there takes the room that is kept.
     broker.kill();
+    broker.restart();
+    let mut client = RawClient::connect(broker.address());
+    assert!(client.fetch_all("full", 0) == wanted(5));
+    assert_eq!(send(&mut client, 5).error_code, ErrorCode::KAFKA_STORAGE_ERROR);
+    // Where there is none it cannot make durable what it would serve, and says so.
+    broker.kill();
+    fs::remove_dir_all(mount.join("data/spare")).unwrap();
+    mount.fill();
     assert_refused(&Broker::builder().data_dir(mount.join("data")).start_in_vain(), "No space left");
 
     mount.make_room();
@@ -79,9 +88,7 @@ fn a_full_disk_is_freed_by_deleting_records() {
         for number in 0..20 {
             assert_eq!(send(&mut client, number).error_code, ErrorCode::NONE);
         }
-        wait_until("room is kept", || {
-            fs::read_dir(mount.join("data/spare")).is_ok_and(|names| names.count() == 5)
-        });
+        room_is_kept(&mount);
         mount.fill();
         assert_eq!(send(&mut client, 20).error_code, ErrorCode::KAFKA_STORAGE_ERROR);
         // Twice in the middle of a segment, which frees nothing.
@@ -125,6 +132,12 @@ fn publish_waits_for_room_and_loses_nothing() {
 }
 
 /// One sentence on standard error that names `word`, and exit code 1.
+fn room_is_kept(mount: &Mount) {
+    wait_until("room is kept", || {
+        fs::read_dir(mount.join("data/spare")).is_ok_and(|names| names.count() == 5)
+    });
+}
+
 fn assert_refused(ended: &Ended, word: &str) {
     assert_eq!(ended.code, 1, "{ended:?}");
     let said = ended.stderr.lines().last().unwrap_or_default();
