@@ -1,6 +1,6 @@
 //! One outcome that many wait for: published once, read without a lock.
 //!
-//! Compiled twice: in the library, and by `tests/delivery_cell.rs` against `loom`, which tries every interleaving.
+//! Compiled twice: in the library, and by `tests/interleavings` against `loom`, which tries every interleaving.
 
 use std::sync::OnceLock;
 use std::task::Waker;

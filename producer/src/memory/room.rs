@@ -1,6 +1,6 @@
 //! Room that many wait for, in line: whoever came first is served first, and nobody passes those who wait.
 //!
-//! Compiled twice: in the library, and by `tests/memory_room.rs` against `loom`, which tries every interleaving.
+//! Compiled twice: in the library, and by `tests/interleavings` against `loom`, which tries every interleaving.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

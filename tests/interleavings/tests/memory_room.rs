@@ -4,6 +4,7 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use gapless_interleavings::model;
 use loom::future::block_on;
 use loom::sync::Arc;
 use loom::thread;
@@ -14,17 +15,10 @@ mod sync {
     pub(crate) use std::sync::PoisonError;
 }
 
-#[path = "../src/memory/room.rs"]
+#[path = "../../../producer/src/memory/room.rs"]
 mod room;
 
 use room::Room;
-
-/// Every interleaving with at most so many switches that no thread asked for: bugs of this kind need one or two.
-fn model(test: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(test);
-}
 
 /// A room of which everything is taken.
 fn full(amount: usize) -> Arc<Room> {

@@ -4,6 +4,7 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use gapless_interleavings::model;
 use loom::future::block_on;
 use loom::sync::Arc;
 use loom::thread;
@@ -15,17 +16,10 @@ mod sync {
     pub(crate) use std::sync::PoisonError;
 }
 
-#[path = "../src/delivery/cell.rs"]
+#[path = "../../../producer/src/delivery/cell.rs"]
 mod cell;
 
 use cell::{Cell, Slot};
-
-/// Every interleaving with at most so many switches that no thread asked for: bugs of this kind need one or two.
-fn model(test: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(test);
-}
 
 /// A delivery reduced to its waiting.
 struct Waiter {
