@@ -40,6 +40,8 @@ pub(crate) struct Faults {
     /// Reads of the byte at this position, of any file, fail with this error; 0 is none.
     pub unreadable_at: AtomicU64,
     pub read_error: AtomicI64,
+    /// In so many reads to come a bit flips.
+    pub flips: AtomicI64,
     /// Nothing can be changed once `changes` more have been made, as if the process had been killed.
     pub dies: AtomicBool,
     pub changes: AtomicI64,
@@ -274,7 +276,14 @@ impl File for FaultyFile {
             if error != 0 && (position..position + len as u64).contains(&at) {
                 return Err(io::Error::from_raw_os_error(error as i32));
             }
-            self.inner.read_at(position, len).await
+            let bytes = self.inner.read_at(position, len).await?;
+            if self.faults.flips.fetch_sub(1, Ordering::SeqCst) <= 0 {
+                self.faults.flips.store(0, Ordering::SeqCst);
+                return Ok(bytes);
+            }
+            let mut flipped = bytes.to_vec();
+            flipped.iter_mut().take(1).for_each(|byte| *byte ^= 1);
+            Ok(flipped.into())
         })
     }
 

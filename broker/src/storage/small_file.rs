@@ -131,8 +131,16 @@ pub async fn read<T: DeserializeOwned>(
         let why = format!("{size} bytes, more than any such file has ({SIZE_MAX})");
         return Err(SmallFileError::Corrupt { path: path.to_owned(), why });
     }
-    let bytes = file.read_at(0, usize::try_from(size).unwrap_or(0)).await.map_err(failed)?;
-    decode(path, format_version, &bytes).map(Some)
+    let len = usize::try_from(size).unwrap_or(0);
+    let bytes = file.read_at(0, len).await.map_err(failed)?;
+    match decode(path, format_version, &bytes) {
+        // A bit may have flipped on the way, and what is thrown away with this file nobody else knows.
+        Err(SmallFileError::Corrupt { .. }) => {
+            let again = file.read_at(0, len).await.map_err(failed)?;
+            decode(path, format_version, &again).map(Some)
+        }
+        decoded => decoded.map(Some),
+    }
 }
 
 fn decode<T: DeserializeOwned>(path: &Path, supported: u32, bytes: &[u8]) -> Result<T, SmallFileError> {

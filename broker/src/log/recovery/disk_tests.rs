@@ -1,6 +1,7 @@
 //! Recovery on a disk that does not give everything back, and of what no checksum covers.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use gapless_common::types::{LeaderEpoch, Offset};
 
@@ -138,4 +139,14 @@ async fn who_has_read_under_an_epoch_that_is_deleted_is_not_told_that_it_was_cut
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_bit_that_flips_on_the_way_from_the_disk_moves_no_start() {
+    let mut rig = started_at_4().await;
+    rig.faults.flips.store(1, Ordering::SeqCst);
+    let (log, _) = rig.reopen(Boot::Same).await;
+    assert_eq!(rig.faults.flips.load(Ordering::SeqCst), 0, "it was read");
+    assert_eq!((log.state(), log.log_start_offset()), (State::Online, Offset(4)));
+    assert_eq!(read_all(&log, 4).await, numbered(4..10));
 }
