@@ -160,17 +160,24 @@ pub fn by_librdkafka(run: &Run<'_>) -> Told {
     told
 }
 
+/// What our library runs on in a test.
+///
+/// # Panics
+/// If no thread can be started.
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime can be built")
+}
+
 /// Sends by our library.
 ///
 /// # Panics
 /// If it cannot be started or takes no record.
 pub fn by_library(run: &Run<'_>) -> Told {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime can be built");
-    runtime.block_on(async {
+    runtime().block_on(async {
         let producer =
             Producer::builder().bootstrap_servers(run.address).build().await.expect("the broker is there");
         // Room for all that may be under way: waiting for results never holds up sending.

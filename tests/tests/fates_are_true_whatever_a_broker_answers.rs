@@ -9,6 +9,7 @@ use gapless_producer::{
 use gapless_tests::{
     cli::{self, assert_ended, file, summary},
     librdkafka::{Record, consume},
+    load::runtime,
     mock::{Mock, PIPELINE},
     oracle::{number_of, value_of},
 };
@@ -17,14 +18,6 @@ use serde_json::Value;
 const TOPIC: &str = "mocked";
 /// Records of a burst: a dozen batches, more than are on their way at once.
 const BURST: u64 = 300;
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime can be built")
-}
 
 fn builder(mock: &Mock) -> Builder {
     Producer::builder()

@@ -8,6 +8,7 @@ use gapless_tests::{
     broker::Broker,
     cli::{assert_ended, file, run, start},
     frozen::{Progress, Tally, send_without_a_hole},
+    load::runtime,
     oracle::{number_of, value_of},
     raw::RawClient,
     wait::wait_until,
@@ -26,14 +27,6 @@ async fn producer(broker: &Broker) -> Producer {
         .build()
         .await
         .expect("the broker is there")
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime can be built")
 }
 
 fn numbers(broker: &Broker) -> Vec<Option<u64>> {

@@ -8,6 +8,7 @@ use gapless_producer::{Acked, DeliveryError, Producer, Record};
 use gapless_tests::{
     broker::Broker,
     cli, librdkafka,
+    load::runtime,
     oracle::{check, value_of},
     proxy::{Direction, Frame, Proxy, Verdict},
     wait::wait_until,
@@ -41,14 +42,6 @@ fn assert_exactly_once(broker: Broker, records: u64) {
         })
         .collect();
     check(&read, records, |_| true).unwrap_or_else(|faults| panic!("{}: {faults}", data_dir.display()));
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime can be built")
 }
 
 async fn producer(address: &str, request_timeout: Duration) -> Producer {

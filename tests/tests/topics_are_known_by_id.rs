@@ -10,6 +10,7 @@ use gapless_producer::{Cause, DeliveryError, Producer, Record, Resume};
 use gapless_tests::{
     batch::{Stamp, batch},
     broker::Broker,
+    load::runtime,
     raw::{RawClient, produce_request},
 };
 
@@ -67,12 +68,7 @@ fn our_producer_writes_nothing_into_the_successor_until_its_caller_resumes() {
     let broker = Broker::start();
     let mut client = RawClient::connect(broker.address());
     client.create_topic("events");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime can be built");
-    runtime.block_on(async {
+    runtime().block_on(async {
         // Without sequences, so that nothing but the id stands in the way.
         let producer = Producer::builder()
             .bootstrap_servers(broker.address())

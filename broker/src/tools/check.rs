@@ -63,7 +63,7 @@ pub(super) async fn run(
     out: &mut (dyn Write + Send),
 ) -> Result<bool, ToolError> {
     let mut report = Report { sound: true, partitions: survey.partitions.len(), ..Report::default() };
-    let wrong = |file, why| Finding { severity: Severity::Wrong, file, position: None, offset: None, why };
+    let wrong = |file, why: String| Finding::of_file(Severity::Wrong, file, why);
     for (file, why) in survey.broken {
         report.add(None, wrong(file, why));
     }

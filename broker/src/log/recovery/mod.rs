@@ -103,27 +103,8 @@ impl PartitionLog {
         let state = StateFile::new(start, &epochs, Losses::default());
         state.write(files, &site.directory).await.map_err(|error| failed(io::Error::other(error)))?;
         let active = Arc::new(Segment::new(file, Contents::empty(start), Verified::from(0)));
-        let sequencer = Sequencer::new(start, config.producers_max);
-        let start = Start {
-            segments: vec![active.clone()],
-            log_start: start,
-            end: start,
-            durable: start,
-            epochs: LeaderEpochs::default(),
-            offline: None,
-            quarantined: None,
-            losses: Losses::default(),
-            appender: Appender {
-                sequencer,
-                file: active.active_file(),
-                active,
-                position: 0,
-                unsettled: false,
-                cut: false,
-            },
-            notes: Notes::default(),
-            sealed_files: SealedFiles::new(&environment.open_files),
-        };
+        let start =
+            Start { segments: vec![active.clone()], ..Start::of_nothing(environment, &config, active) };
         Ok(Self::new(environment, site, config, leader_epoch, start))
     }
 
@@ -160,28 +141,10 @@ impl PartitionLog {
     ) -> Arc<Self> {
         let (at, why) = (Offset(0), Arc::from(error.to_string()));
         tracing::error!("partition {site}: {}", StorageError::Quarantined { at, why: Arc::clone(&why) });
-        let active = Arc::new(Segment::lost(at));
-        let start = Start {
-            segments: Vec::new(),
-            log_start: at,
-            end: at,
-            durable: at,
-            epochs: LeaderEpochs::default(),
-            offline: None,
-            // Nothing may be written over what cannot be read.
-            quarantined: Some(Quarantine { at, why, saved: true }),
-            losses: Losses::default(),
-            appender: Appender {
-                sequencer: Sequencer::new(at, config.producers_max),
-                file: active.active_file(),
-                active,
-                position: 0,
-                unsettled: false,
-                cut: false,
-            },
-            notes: Notes::default(),
-            sealed_files: SealedFiles::new(&environment.open_files),
-        };
+        // Nothing may be written over what cannot be read.
+        let quarantined = Some(Quarantine { at, why, saved: true });
+        let nothing = Start::of_nothing(environment, &config, Arc::new(Segment::lost(at)));
+        let start = Start { quarantined, ..nothing };
         Self::new(environment, site, config, leader_epoch, start)
     }
 
@@ -296,6 +259,33 @@ impl PartitionLog {
         let (log, report) = recovered.finish(environment, site, config, leader_epoch).await;
         log.note_recovered(report.scanned_bytes);
         Ok((log, report))
+    }
+}
+
+impl Start {
+    /// A log without a record; `active` is empty, and is no segment of it yet.
+    fn of_nothing(environment: &LogEnvironment, config: &LogConfig, active: Arc<Segment>) -> Self {
+        let start = active.base_offset;
+        Self {
+            segments: Vec::new(),
+            log_start: start,
+            end: start,
+            durable: start,
+            epochs: LeaderEpochs::default(),
+            offline: None,
+            quarantined: None,
+            losses: Losses::default(),
+            appender: Appender {
+                sequencer: Sequencer::new(start, config.producers_max),
+                file: active.active_file(),
+                active,
+                position: 0,
+                unsettled: false,
+                cut: false,
+            },
+            notes: Notes::default(),
+            sealed_files: SealedFiles::new(&environment.open_files),
+        }
     }
 }
 

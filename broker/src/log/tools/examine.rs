@@ -9,6 +9,7 @@ use gapless_common::{
 };
 
 use super::Subject;
+use super::findings::{Finding, Severity};
 use super::hints::Checkpoints;
 use super::resync::next_good;
 use crate::log::INDEX_INTERVAL_BYTES_DEFAULT;
@@ -23,30 +24,6 @@ use crate::log::state_file::StateFile;
 use crate::log::summary::Summary;
 use crate::log::walk::{BadBatch, Expected, Found};
 use crate::storage::{File, Files};
-
-/// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// The next start sees to it; nothing is lost.
-    Note,
-    /// Something is not what was written.
-    Wrong,
-}
-
-/// Something that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// How much it matters.
-    pub severity: Severity,
-    /// The file, relative to the data directory.
-    pub file: PathBuf,
-    /// Where in the file, where there is such a place.
-    pub position: Option<u64>,
-    /// The first offset that is concerned.
-    pub offset: Option<Offset>,
-    /// What it is.
-    pub why: String,
-}
 
 /// A place where the log does not hold what belongs there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,8 +101,8 @@ pub struct Examined {
 }
 
 impl Examined {
-    pub(super) fn say(&mut self, severity: Severity, file: PathBuf, why: impl Into<String>) {
-        self.findings.push(Finding { severity, file, position: None, offset: None, why: why.into() });
+    fn say(&mut self, severity: Severity, file: PathBuf, why: impl Into<String>) {
+        self.findings.push(Finding::of_file(severity, file, why));
     }
 
     fn bad_place(&mut self, file: PathBuf, place: BadPlace) {
@@ -178,7 +155,7 @@ pub async fn examine(
     let mut checkpoints = Checkpoints::default();
     for entry in files.list(directory).await? {
         if let Some(at) = checkpoint::parse_name(&entry.name) {
-            checkpoints.read(files, subject, at, &mut examined).await;
+            examined.findings.extend(checkpoints.read(files, subject, at).await);
             continue;
         }
         match Segment::parse_name(&entry.name) {
@@ -217,7 +194,11 @@ pub async fn examine(
         };
         segment(files, subject, &mut examined, &mut place, sink).await?;
     }
-    checkpoints.tell(directory, &mut examined);
+    for at in checkpoints.unfit(first) {
+        let why = "says what the log does not: it is of another history, or some of this one is lost";
+        examined.say(Severity::Wrong, checkpoint::path(directory, at), why);
+        examined.unfit_checkpoints.push(at);
+    }
     let end = expected.offset;
     let behind_losses = examined.losses.entries().iter().map(|loss| loss.to).max().unwrap_or(Offset(0));
     let believed =

@@ -1,12 +1,10 @@
 //! Files that save a start some reading, and that it believes only where the log bears them out: flush marks, the mark of a
 //! clean stop, checkpoints. Wrong ones cost nothing but time, and are a sign that the disk is not well.
 
-use std::path::{Path, PathBuf};
-
 use gapless_common::types::Offset;
 
 use super::Subject;
-use super::examine::{Examined, Finding, Severity};
+use super::findings::{Finding, Severity};
 use crate::log::checkpoint;
 use crate::log::clean_mark::{self, CleanMark};
 use crate::log::flush_marks::FlushMarks;
@@ -17,9 +15,7 @@ use crate::storage::Files;
 /// What is wrong with the files beside the topics that speak of their logs.
 pub async fn beside_the_topics(files: &dyn Files) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut say = |severity, name: &str, why: String| {
-        findings.push(Finding { severity, file: PathBuf::from(name), position: None, offset: None, why });
-    };
+    let mut say = |severity, name: &str, why: String| findings.push(Finding::of_file(severity, name, why));
     match FlushMarks::disbelieved(files).await {
         Ok(None) => {}
         Ok(Some(Disbelieved::All)) => {
@@ -61,26 +57,20 @@ enum Fits {
 }
 
 impl Checkpoints {
-    /// Takes in one whose name says that it is of `at`.
-    pub(super) async fn read(
-        &mut self,
-        files: &dyn Files,
-        subject: &Subject,
-        at: Offset,
-        examined: &mut Examined,
-    ) {
+    /// Takes in one whose name says that it is of `at`; what is wrong with it.
+    pub(super) async fn read(&mut self, files: &dyn Files, subject: &Subject, at: Offset) -> Option<Finding> {
         let why = match checkpoint::read(files, &subject.site, at, usize::MAX).await {
             Ok(Some(read)) => {
                 self.0.push(Stored { name: at, at: read.at, fits: Fits::Unseen });
                 if !read.one_copy_is_bad {
-                    return;
+                    return None;
                 }
                 "one of its two copies fails its check; the other one is good".to_owned()
             }
             Ok(None) => "fails its check; it is a hint, and passed over by the next start".to_owned(),
             Err(error) => format!("unreadable: {error}"),
         };
-        examined.say(Severity::Wrong, checkpoint::path(&subject.site.directory, at), why);
+        Some(Finding::of_file(Severity::Wrong, checkpoint::path(&subject.site.directory, at), why))
     }
 
     /// How far the log is known to have been flushed by them: each is written after the flush.
@@ -103,19 +93,14 @@ impl Checkpoints {
         of_it.filter(|stored| stored.fits == Fits::Unseen).for_each(|stored| stored.fits = Fits::Unknown);
     }
 
-    /// The log was read to its end.
-    pub(super) fn tell(&self, directory: &Path, examined: &mut Examined) {
-        let first = examined.segments.first().map(|segment| segment.base_offset);
-        for stored in &self.0 {
-            // Of a segment that was deleted since: passed over.
-            let is_gone =
-                stored.fits == Fits::Unseen && first.is_some_and(|first| stored.at.base_offset < first);
-            if matches!(stored.fits, Fits::Yes | Fits::Unknown) || is_gone {
-                continue;
-            }
-            examined.unfit_checkpoints.push(stored.name);
-            let why = "says what the log does not: it is of another history, or some of this one is lost";
-            examined.say(Severity::Wrong, checkpoint::path(directory, stored.name), why);
-        }
+    /// Those that say what the log does not, now that it was read to its end; its first segment begins at `first`.
+    pub(super) fn unfit(&self, first: Option<Offset>) -> Vec<Offset> {
+        let is_unfit = |stored: &&Stored| match stored.fits {
+            Fits::No => true,
+            Fits::Yes | Fits::Unknown => false,
+            // One of a segment that was deleted since is passed over.
+            Fits::Unseen => first.is_none_or(|first| stored.at.base_offset >= first),
+        };
+        self.0.iter().filter(is_unfit).map(|stored| stored.name).collect()
     }
 }

@@ -2,13 +2,15 @@
 //! (`repair`). Through the files seam, like all else, so that disks that fail and crashes half way can be tried.
 
 mod examine;
+mod findings;
 mod hints;
 mod repair;
 mod resync;
 
 use gapless_common::types::LeaderEpoch;
 
-pub use self::examine::{BadPlace, BatchSink, Examined, Finding, GoodBatch, Seen, Severity, examine};
+pub use self::examine::{BadPlace, BatchSink, Examined, GoodBatch, Seen, examine};
+pub use self::findings::{Finding, Severity};
 pub use self::hints::beside_the_topics;
 pub use self::repair::{Plan, RepairError, Saved, Way, carry_out, plan};
 use super::flush_marks::FlushMarks;
