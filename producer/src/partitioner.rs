@@ -21,6 +21,7 @@ pub(crate) enum Choice {
 
 impl Partitioner {
     /// The choice for a key among `count` partitions (at least one).
+    #[inline]
     pub(crate) fn choose(self, key: Option<&[u8]>, count: u32) -> Choice {
         let count = count.max(1);
         match (self, key) {

@@ -1,13 +1,16 @@
 //! The handles that callers hold.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use gapless_common::records::HEADER_SIZE;
 use gapless_common::seam::Seams;
 use gapless_common::types::PartitionId;
 
-use crate::accumulator::Partition;
+use crate::accumulator::{Leave, Obstacle, Partition};
 use crate::builder::Builder;
 use crate::config::{Config, DURATION_MAX};
 use crate::delivery::Delivery;
@@ -19,7 +22,7 @@ use crate::record::{Record, RecordView};
 use crate::resume::{Resume, Settled};
 use crate::shared::Shared;
 use crate::stats::Stats;
-use crate::topic::{Leave, Step, TopicState};
+use crate::topic::TopicState;
 use crate::{metadata, sender};
 
 /// Bytes of a batch for which a task that rolls it lets others run: one unit of Tokio's cooperative budget each.
@@ -127,12 +130,13 @@ impl Producer {
         let shared = self.shared();
         let topic = shared.topic(record.topic());
         let attempt = |grant: Option<&mut Grant<'_>>, leave: Leave| {
-            record.with_view(|view| topic.step(shared, view, grant, leave))
+            record.with_view(|view| topic.attempt(shared, view, grant, leave))
         };
-        match admit(shared, &topic, attempt).await {
-            Ok(delivery) => Ok(delivery),
-            Err(reason) => Err(SendError { record: Box::new(record), reason }),
-        }
+        let result = match attempt(None, Leave::Nothing) {
+            Ok(delivery) => return Ok(delivery),
+            Err(obstacle) => admit(shared, &topic, obstacle, attempt).await,
+        };
+        result.map_err(|reason| SendError { record: Box::new(record), reason })
     }
 
     /// Admits a record if that needs no waiting.
@@ -143,8 +147,8 @@ impl Producer {
     pub fn try_send(&self, record: Record) -> Result<Delivery, SendError> {
         let shared = self.shared();
         let topic = shared.topic(record.topic());
-        let step = record.with_view(|view| topic.step(shared, view, None, Leave::Roll));
-        conclude(step, shared, &topic).map_err(|reason| SendError { record: Box::new(record), reason })
+        let result = record.with_view(|view| topic.attempt(shared, view, None, Leave::Roll));
+        conclude(result, shared, &topic).map_err(|reason| SendError { record: Box::new(record), reason })
     }
 
     /// Waits for room for one record of up to `size` bytes (key, value and headers together) to `topic`: for callers who need
@@ -260,9 +264,12 @@ impl Topic {
     ///
     /// # Errors
     /// Why it was not admitted.
-    pub async fn send(&self, record: RecordView<'_>) -> Result<Delivery, Rejection> {
-        let shared = &self.handle.shared;
-        admit(shared, &self.state, |grant, leave| self.state.step(shared, &record, grant, leave)).await
+    #[inline]
+    pub fn send<'a>(
+        &'a self,
+        record: RecordView<'a>,
+    ) -> impl Future<Output = Result<Delivery, Rejection>> + Send + use<'a> {
+        Sending { topic: self, record, stage: Stage::New }
     }
 
     /// Admits a record if that needs no waiting.
@@ -271,7 +278,7 @@ impl Topic {
     /// Why it was not admitted.
     pub fn try_send(&self, record: RecordView<'_>) -> Result<Delivery, Rejection> {
         let shared = &self.handle.shared;
-        conclude(self.state.step(shared, &record, None, Leave::Roll), shared, &self.state)
+        conclude(self.state.attempt(shared, &record, None, Leave::Roll), shared, &self.state)
     }
 
     /// Waits for room for one record of up to `size` bytes, key, value and headers together.
@@ -312,6 +319,60 @@ impl Topic {
     }
 }
 
+/// A record on its way in. A future written by hand, since a compiler's would copy the record twice before it is looked at, which
+/// takes a good part of the time of a small one.
+struct Sending<'a> {
+    topic: &'a Topic,
+    record: RecordView<'a>,
+    stage: Stage<'a>,
+}
+
+enum Stage<'a> {
+    New,
+    Waiting(BoxFuture<'a, Result<Delivery, Rejection>>),
+    Done,
+}
+
+impl Future for Sending<'_> {
+    type Output = Result<Delivery, Rejection>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Stage::New = this.stage {
+            let shared = &this.topic.handle.shared;
+            match this.topic.state.attempt(shared, &this.record, None, Leave::Nothing) {
+                Ok(delivery) => {
+                    this.stage = Stage::Done;
+                    return Poll::Ready(Ok(delivery));
+                }
+                Err(obstacle) => this.wait(obstacle),
+            }
+        }
+        this.poll_waiting(cx)
+    }
+}
+
+impl<'a> Sending<'a> {
+    #[cold]
+    fn wait(&mut self, obstacle: Obstacle) {
+        let (topic, record) = (self.topic, self.record);
+        let shared = &topic.handle.shared;
+        let attempt =
+            move |grant: Option<&mut Grant<'_>>, leave| topic.state.attempt(shared, &record, grant, leave);
+        self.stage = Stage::Waiting(Box::pin(admit(shared, &topic.state, obstacle, attempt)));
+    }
+
+    #[cold]
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<Delivery, Rejection>> {
+        // Whoever polls what is done waits for ever; nothing is sent a second time.
+        let Stage::Waiting(waiting) = &mut self.stage else { return Poll::Pending };
+        let result = std::task::ready!(waiting.as_mut().poll(cx));
+        self.stage = Stage::Done;
+        Poll::Ready(result)
+    }
+}
+
 /// What a batch and the lengths around one record take at most beyond key, value and headers, with room for a few headers.
 const PERMIT_MARGIN: usize = HEADER_SIZE + 256;
 
@@ -335,7 +396,7 @@ impl Permit {
             return Err(Rejection::ReservationTooSmall { size, reserved: self.size });
         }
         let mut grant = shared.memory.granted(std::mem::take(&mut self.charged));
-        conclude(state.step(shared, &record, Some(&mut grant), Leave::All), shared, state)
+        conclude(state.attempt(shared, &record, Some(&mut grant), Leave::All), shared, state)
     }
 }
 
@@ -347,27 +408,26 @@ impl Drop for Permit {
     }
 }
 
-/// Admits a record. The first attempt, which almost always succeeds, makes no future of its own.
+/// Admits a record that a first attempt did not, since `obstacle` was in the way.
 async fn admit(
     shared: &Shared,
     topic: &TopicState,
-    mut attempt: impl FnMut(Option<&mut Grant<'_>>, Leave) -> Step,
+    mut obstacle: Obstacle,
+    attempt: impl Fn(Option<&mut Grant<'_>>, Leave) -> Result<Delivery, Obstacle>,
 ) -> Result<Delivery, Rejection> {
-    let mut step = attempt(None, Leave::Nothing);
     let mut grant: Option<Grant<'_>> = None;
     let mut leave = Leave::Nothing;
     loop {
-        match step {
-            Step::Admitted(delivery) => return Ok(delivery),
-            Step::Rejected(reason) => return Err(reason),
-            Step::NeedsTopic => topic.known(shared).await?,
-            Step::NeedsMemory(bytes) => {
+        match obstacle {
+            Obstacle::Rejected(reason) => return Err(reason),
+            Obstacle::NeedsTopic => topic.known(shared).await?,
+            Obstacle::NeedsMemory(bytes) => {
                 let granted = shared.memory.charge(bytes, || shared.ring_all()).await;
                 grant = Some(granted.ok_or(Rejection::Closed)?);
                 // It suffices for the record, so there is no second wait.
                 leave = Leave::All;
             }
-            Step::Rolls => {
+            Obstacle::Rolls => {
                 // A task that sends in a loop never waits while there is room; so it must let the sender run.
                 for _ in 0..(shared.config.batch_size / BYTES_PER_BUDGET).clamp(1, BUDGET_MAX) {
                     tokio::task::coop::consume_budget().await;
@@ -375,25 +435,29 @@ async fn admit(
                 leave = leave.max(Leave::Roll);
             }
         }
-        step = attempt(grant.as_mut(), leave);
+        obstacle = match attempt(grant.as_mut(), leave) {
+            Ok(delivery) => return Ok(delivery),
+            Err(obstacle) => obstacle,
+        };
     }
 }
 
 /// The result of an attempt that was not to wait.
-fn conclude(step: Step, shared: &Shared, topic: &TopicState) -> Result<Delivery, Rejection> {
-    match step {
-        Step::Admitted(delivery) => Ok(delivery),
-        Step::Rejected(reason) => Err(reason),
-        Step::NeedsTopic => {
+fn conclude(
+    result: Result<Delivery, Obstacle>,
+    shared: &Shared,
+    topic: &TopicState,
+) -> Result<Delivery, Rejection> {
+    result.map_err(|obstacle| match obstacle {
+        Obstacle::Rejected(reason) => reason,
+        Obstacle::NeedsTopic => {
             shared.wants.topic(&topic.name);
-            Err(Rejection::NotYetKnown { topic: Arc::clone(&topic.name) })
+            Rejection::NotYetKnown { topic: Arc::clone(&topic.name) }
         }
-        Step::NeedsMemory(needed) => Err(Rejection::Full { needed, limit: shared.memory.limit() }),
+        Obstacle::NeedsMemory(needed) => Rejection::Full { needed, limit: shared.memory.limit() },
         // Not with leave to roll.
-        Step::Rolls => {
-            Err(Rejection::Full { needed: shared.config.batch_size, limit: shared.memory.limit() })
-        }
-    }
+        Obstacle::Rolls => Rejection::Full { needed: shared.config.batch_size, limit: shared.memory.limit() },
+    })
 }
 
 async fn flush(shared: &Shared, time_limit: Duration) -> Result<(), FlushError> {

@@ -7,7 +7,7 @@ use gapless_common::error_code::ErrorCode;
 use gapless_common::types::PartitionId;
 use tokio::sync::Notify;
 
-use crate::accumulator::{Admission, Partition, Terms};
+use crate::accumulator::{Admitted, Attempt, Leave, Obstacle, Partition, Terms};
 use crate::delivery::Delivery;
 use crate::error::{Rejection, TopicError};
 use crate::memory::Grant;
@@ -34,28 +34,6 @@ pub(crate) struct Asked {
     times: u64,
     /// Why there is nothing to know; `None`: it is known.
     code: Option<ErrorCode>,
-}
-
-/// What an attempt to admit a record may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Leave {
-    /// What costs next to nothing.
-    Nothing,
-    /// Also roll a batch.
-    Roll,
-    /// Also roll one before it is full, since the grant is for the record alone.
-    All,
-}
-
-/// What became of one attempt to admit a record.
-pub(crate) enum Step {
-    Admitted(Delivery),
-    Rejected(Rejection),
-    /// The topic's partitions must be known first.
-    NeedsTopic,
-    NeedsMemory(usize),
-    /// Let others run first: a batch rolls.
-    Rolls,
 }
 
 impl TopicState {
@@ -160,52 +138,64 @@ impl TopicState {
     }
 
     /// One attempt to admit a record, without waiting.
-    pub(crate) fn step(
+    #[inline]
+    pub(crate) fn attempt(
         &self,
         shared: &Shared,
         view: &RecordView<'_>,
         grant: Option<&mut Grant<'_>>,
         leave: Leave,
-    ) -> Step {
+    ) -> Result<Delivery, Obstacle> {
+        let mut attempt = Attempt::new(leave, grant);
+        let admitted = self.admit(shared, view, &mut attempt);
+        attempt.conclude(admitted)
+    }
+
+    /// Admits a record to a partition of this topic. `None`: it was not, and `attempt` says why.
+    ///
+    /// What it gives back fits into registers: a result with all in one piece would be copied from layer to layer, right after
+    /// it was written, which costs a small record more than its checksum does.
+    fn admit(
+        &self,
+        shared: &Shared,
+        view: &RecordView<'_>,
+        attempt: &mut Attempt<'_, '_>,
+    ) -> Option<Admitted> {
         let Some(count) = self.count() else {
-            return if shared.is_closing() { Step::Rejected(Rejection::Closed) } else { Step::NeedsTopic };
+            return attempt.fail(if shared.is_closing() {
+                Obstacle::Rejected(Rejection::Closed)
+            } else {
+                Obstacle::NeedsTopic
+            });
         };
         let (number, favoured) = match view.partition {
             Some(PartitionId(chosen)) => match u32::try_from(chosen) {
                 Ok(number) if number < count => (number, false),
-                _ => return Step::Rejected(self.no_such(PartitionId(chosen), count)),
+                _ => return attempt.fail(Obstacle::Rejected(self.no_such(PartitionId(chosen), count))),
             },
             None => match shared.config.partitioner.choose(view.key, count) {
                 Choice::Partition(number) => (number, false),
                 Choice::Sticky => (self.sticky.current(count), true),
                 Choice::NextInTurn => (self.turns.take(count), false),
                 Choice::Nowhere => {
-                    return Step::Rejected(Rejection::NoPartitionNamed { topic: Arc::clone(&self.name) });
+                    let topic = Arc::clone(&self.name);
+                    return attempt.fail(Obstacle::Rejected(Rejection::NoPartitionNamed { topic }));
                 }
             },
         };
-        let Some(partition) = self.partitions.get(number) else { return Step::NeedsTopic };
-        let timestamp_ms = view.timestamp_ms.unwrap_or_else(|| shared.seams.wall_clock.now_ms());
+        let Some(partition) = self.partitions.get(number) else { return attempt.fail(Obstacle::NeedsTopic) };
         let terms = Terms {
+            clock: &*shared.seams.wall_clock,
             memory: &shared.memory,
             batch_size: shared.config.batch_size,
             favoured,
-            may_roll: leave != Leave::Nothing,
-            granted: leave == Leave::All,
         };
-        match partition.admit(&view.at(timestamp_ms), &terms, grant) {
-            Admission::Admitted { delivery, favour_spent } => {
-                if favour_spent {
-                    let is_led =
-                        |number| self.partitions.get(number).is_some_and(|partition| partition.is_led());
-                    self.sticky.switch(number, count, &shared.seams.random, is_led);
-                }
-                Step::Admitted(delivery)
-            }
-            Admission::Rejected(reason) => Step::Rejected(reason),
-            Admission::NeedsMemory(bytes) => Step::NeedsMemory(bytes),
-            Admission::Rolls => Step::Rolls,
+        let admitted = partition.admit(view, &terms, attempt)?;
+        if attempt.favour_spent {
+            let is_led = |number| self.partitions.get(number).is_some_and(|partition| partition.is_led());
+            self.sticky.switch(number, count, &shared.seams.random, is_led);
         }
+        Some(admitted)
     }
 
     fn no_such(&self, partition: PartitionId, count: u32) -> Rejection {

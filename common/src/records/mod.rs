@@ -14,6 +14,7 @@ mod closed_batch;
 mod compression;
 mod crc;
 mod error;
+mod fast_walk;
 mod header;
 mod iterate;
 mod open_batch;

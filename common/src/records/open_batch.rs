@@ -1,7 +1,7 @@
 //! A batch that still takes records. What a record costs here is its bytes being copied once.
 
 use super::closed_batch::ClosedBatch;
-use super::varint;
+use super::varint::{self, WORDS_SIZE, Words};
 use super::{Compression, HEADER_SIZE};
 
 /// What a batch's buffer begins with; it doubles from there (performance of a thousand cold partitions: producer memory is
@@ -72,21 +72,48 @@ impl OpenBatch {
     #[inline]
     pub fn try_push(&mut self, record: &RecordRef<'_>, size_max: usize) -> Push {
         let timestamp_delta = record.timestamp_ms.wrapping_sub(self.base_timestamp);
-        let body = body_size(record, timestamp_delta, self.record_count);
+        let plain = Plain::of(record, timestamp_delta, self.record_count);
+        let body = match &plain {
+            Some(plain) => plain.body,
+            None => body_size(record, timestamp_delta, self.record_count),
+        };
         let Some(end) = self.end_with(body, size_max) else { return Push::Full };
         let bytes_grown = self.grow_to(end, size_max);
-
-        self.begin_record(body, timestamp_delta);
-        varint::write_field(&mut self.buffer, record.key);
-        varint::write_field(&mut self.buffer, record.value);
-        varint::write(&mut self.buffer, record.headers.len() as i64);
-        for header in record.headers {
-            varint::write_field(&mut self.buffer, Some(header.key.as_bytes()));
-            varint::write_field(&mut self.buffer, header.value);
+        match plain {
+            Some(plain) if self.buffer.capacity() - end >= WORDS_SIZE => self.push_plain(record, &plain),
+            _ => {
+                self.begin_record(body, timestamp_delta);
+                varint::write_field(&mut self.buffer, record.key);
+                varint::write_field(&mut self.buffer, record.value);
+                varint::write(&mut self.buffer, record.headers.len() as i64);
+                for header in record.headers {
+                    varint::write_field(&mut self.buffer, Some(header.key.as_bytes()));
+                    varint::write_field(&mut self.buffer, header.value);
+                }
+            }
         }
-
         debug_assert_eq!(self.buffer.len(), end, "the computed size is the written one");
         Push::Appended { index: self.count(record.timestamp_ms), bytes_grown }
+    }
+
+    /// Appends a record in a few stores of fixed size. There must be room for [`WORDS_SIZE`] bytes behind it.
+    #[inline]
+    fn push_plain(&mut self, record: &RecordRef<'_>, plain: &Plain) {
+        self.push_words(Words::of(plain.body as i64).then(plain.times));
+        self.push_words(plain.place);
+        if let Some(key) = record.key {
+            self.buffer.extend_from_slice(key);
+            self.push_words(plain.behind_key);
+        }
+        self.buffer.extend_from_slice(record.value.unwrap_or_default());
+        self.buffer.push(NO_HEADERS);
+    }
+
+    #[inline]
+    fn push_words(&mut self, words: Words) {
+        let end = self.buffer.len() + words.filled();
+        self.buffer.extend_from_slice(&words.bytes());
+        self.buffer.truncate(end);
     }
 
     /// Appends a record whose key, value and headers are encoded already: a part of another batch.
@@ -210,6 +237,49 @@ impl OpenBatch {
             compression,
             level,
         )
+    }
+}
+
+/// What nearly all records are: without headers, and with integers so small that they fit into registers.
+struct Plain {
+    /// Attributes and timestamp delta. With the record's own length in front: 3 + 1 + 3 bytes at most.
+    times: Words,
+    /// Offset delta and the length of the key, or of the value behind a null key: 3 + 1 + 3 bytes at most.
+    place: Words,
+    /// The length of the value, if there is a key.
+    behind_key: Words,
+    /// Bytes of the record after its own length.
+    body: usize,
+}
+
+/// Below it an integer takes three bytes at most.
+const SHORT: usize = 1 << 20;
+/// What stands around key and value then, at most.
+const FRAMING_MAX: usize = 3 * WORDS_SIZE + 1;
+/// The count of headers of a record that has none.
+const NO_HEADERS: u8 = 0;
+
+impl Plain {
+    #[inline]
+    fn of(record: &RecordRef<'_>, timestamp_delta: i64, index: u32) -> Option<Self> {
+        let contents = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        let is_plain = record.headers.is_empty()
+            && contents < SHORT - FRAMING_MAX
+            && timestamp_delta.unsigned_abs() < SHORT as u64
+            && index < SHORT as u32;
+        if !is_plain {
+            return None;
+        }
+        // No attribute of a record is defined.
+        let times = Words::of_byte(0).then(Words::of(timestamp_delta));
+        let index = Words::of(i64::from(index));
+        let value = Words::of(record.value.map_or(-1, |value| value.len() as i64));
+        let (place, behind_key) = match record.key {
+            None => (index.then(Words::of(-1)).then(value), Words::default()),
+            Some(key) => (index.then(Words::of(key.len() as i64)), value),
+        };
+        let body = times.filled() + place.filled() + behind_key.filled() + contents + 1;
+        Some(Self { times, place, behind_key, body })
     }
 }
 

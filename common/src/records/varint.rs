@@ -30,6 +30,65 @@ const fn encoded_size(folded: u64) -> usize {
     (bits * 9 + 64) / 64
 }
 
+/// Bytes of one [`Words`] that can be written.
+pub(super) const WORDS_SIZE: usize = 8;
+
+/// A few integers side by side in a register: written with one store of fixed size, of which only what is filled counts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Words {
+    bytes: u64,
+    filled: usize,
+}
+
+impl Words {
+    /// One integer whose absolute value is below 2^27: one to four bytes.
+    #[inline]
+    pub(super) const fn of(value: i64) -> Self {
+        let folded = zigzag(value);
+        let (bytes, filled) = if folded < 1 << 7 {
+            (folded, 1)
+        } else if folded < 1 << 14 {
+            (folded & 0x7f | 0x80 | (folded & 0x3f80) << 1, 2)
+        } else if folded < 1 << 21 {
+            (folded & 0x7f | 0x8080 | (folded & 0x3f80) << 1 | (folded & 0x1f_c000) << 2, 3)
+        } else {
+            (
+                folded & 0x7f
+                    | 0x80_8080
+                    | (folded & 0x3f80) << 1
+                    | (folded & 0x1f_c000) << 2
+                    | (folded >> 21) << 24,
+                4,
+            )
+        };
+        Self { bytes, filled }
+    }
+
+    /// One byte as it is.
+    #[inline]
+    pub(super) const fn of_byte(byte: u8) -> Self {
+        Self { bytes: byte as u64, filled: 1 }
+    }
+
+    /// These and, behind them, others. What passes [`WORDS_SIZE`] is lost: whoever calls this knows how large the values are.
+    #[inline]
+    pub(super) const fn then(self, others: Self) -> Self {
+        Self { bytes: self.bytes | others.bytes << (8 * self.filled), filled: self.filled + others.filled }
+    }
+
+    /// Bytes that count.
+    #[inline]
+    pub(super) const fn filled(self) -> usize {
+        self.filled
+    }
+
+    /// All bytes, of which the first ones count.
+    #[inline]
+    pub(super) const fn bytes(self) -> [u8; WORDS_SIZE] {
+        self.bytes.to_le_bytes()
+    }
+}
+
 /// Appends one integer, 32- or 64-bit.
 #[inline]
 pub(super) fn write(buffer: &mut Vec<u8>, value: i64) {
@@ -159,6 +218,19 @@ mod tests {
         assert_eq!(read_i64(reader(&[0xff; 64]), || "long"), Err("long"));
         assert_eq!(read_i32(reader(&[0x80]), || "long"), Err("end"));
         assert_eq!(read_i64(reader(&[]), || "long"), Err("end"));
+    }
+
+    #[test]
+    fn words_side_by_side_are_what_is_written_one_after_the_other() {
+        let values = [0, -1, 63, 64, -65, 8191, 8192, -8193, (1 << 20) - 1, 1 - (1 << 20)];
+        assert_eq!(Words::of((1 << 27) - 1).bytes()[..4], written((1 << 27) - 1)[..]);
+        for (first, second) in
+            values.iter().flat_map(|first| values.iter().map(move |second| (*first, *second)))
+        {
+            let words = Words::of(first).then(Words::of_byte(0xa5)).then(Words::of(second));
+            let (bytes, filled) = (words.bytes(), words.filled());
+            assert_eq!(bytes[..filled], [written(first), vec![0xa5], written(second)].concat()[..]);
+        }
     }
 
     proptest! {

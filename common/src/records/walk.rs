@@ -76,7 +76,7 @@ pub(super) fn walk<S: Source>(
 
 /// Walks one record; answers its timestamp delta.
 #[inline]
-fn walk_record<S: Source>(source: &mut S, index: u32) -> Result<i64, S::Error> {
+pub(super) fn walk_record<S: Source>(source: &mut S, index: u32) -> Result<i64, S::Error> {
     let announced = source.integer()?;
     let start = source.position();
     let _attributes = source.byte()?;

@@ -4,10 +4,11 @@
 //! record into the open batch, and wake the sender only when it has something new to think about. Senders take the *back*
 //! lock, which guards the state machine, and the front lock within it for moments.
 //!
-//! - `mod.rs`: the front: admission; `flow.rs`: the back: picking batches, taking answers, ending;
+//! - `mod.rs`: the front: admission; `attempt.rs`: what an attempt at it may do and tells; `flow.rs`: the back: picking batches, taking answers, ending;
 //! - `resume.rs`: how a halted partition goes on;
 //! - `batch.rs`: a batch from filling to fate; `listing.rs`: whether a partition stands in a sender's queue.
 
+mod attempt;
 mod batch;
 mod flow;
 mod listing;
@@ -18,21 +19,28 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gapless_common::records::{INITIAL_CAPACITY, OpenBatch, Push, RecordRef};
+use gapless_common::seam::WallClock;
 use tokio::time::Instant;
 
-use crate::delivery::{BatchCell, Delivery};
+use crate::delivery::BatchCell;
 use crate::error::Rejection;
 use crate::fate::{Halt, PartitionName};
-use crate::memory::{Grant, Memory};
+use crate::memory::Memory;
 use crate::partition::{Machine, Rules};
+use crate::record::RecordView;
 use crate::sender::Link;
 
+pub(crate) use attempt::{Admitted, Attempt, Leave, Obstacle};
 pub(crate) use batch::{Filling, Outgoing};
 pub(crate) use flow::Pick;
 pub(crate) use listing::{Entry, Listing, Place};
 
 /// Bytes a record can take in a batch beyond its key and value, without headers: the lengths and deltas around them.
 const FRAMING_MAX: usize = 40;
+
+/// So many records of a batch get the exact time. Those behind them come fast, and reading the clock for each would be a
+/// good part of what a record costs: they get the time of the clock's last tick, but none before the last that was given.
+const EXACT_STAMPS: u32 = 32;
 
 /// One partition of one topic.
 pub(crate) struct Partition {
@@ -58,6 +66,8 @@ struct Front {
     admitted: u64,
     /// Bytes of records without a key since the topic's favour came here.
     favoured_bytes: usize,
+    /// The last timestamp that was given to a record without one.
+    stamped_ms: i64,
     /// Size of the last batch: what the next one begins with while memory is ample.
     last_size: usize,
 }
@@ -72,28 +82,12 @@ enum Gate {
 
 /// What admission needs to know beyond the record.
 pub(crate) struct Terms<'a> {
+    /// Gives a timestamp to a record that has none.
+    pub(crate) clock: &'a dyn WallClock,
     pub(crate) memory: &'a Memory,
     pub(crate) batch_size: usize,
     /// The record has no key: count its bytes towards the topic's favour.
     pub(crate) favoured: bool,
-    /// The caller's task has paid for a batch that rolls.
-    pub(crate) may_roll: bool,
-    /// The grant covers the record, so it must not wait.
-    pub(crate) granted: bool,
-}
-
-/// What became of a record.
-pub(crate) enum Admission {
-    Admitted {
-        delivery: Delivery,
-        /// So many bytes came here that the topic's favour should move on.
-        favour_spent: bool,
-    },
-    Rejected(Rejection),
-    /// So many bytes must be granted first.
-    NeedsMemory(usize),
-    /// The open batch is full: the caller's task should let others run, then come back with `may_roll`.
-    Rolls,
 }
 
 impl Partition {
@@ -109,6 +103,7 @@ impl Partition {
                 link: Arc::clone(&link),
                 admitted: 0,
                 favoured_bytes: 0,
+                stamped_ms: i64::MIN,
                 last_size: 0,
             }),
             back: Mutex::new(Machine::new(rules)),
@@ -154,37 +149,45 @@ impl Partition {
     /// Admits a record: copies it into the open batch. Nothing of it stays behind unless it was admitted.
     pub(crate) fn admit(
         self: &Arc<Self>,
-        record: &RecordRef<'_>,
+        view: &RecordView<'_>,
         terms: &Terms<'_>,
-        mut grant: Option<&mut Grant<'_>>,
-    ) -> Admission {
+        attempt: &mut Attempt<'_, '_>,
+    ) -> Option<Admitted> {
         let mut guard = self.front();
         let front = &mut *guard;
         match &front.gate {
             Gate::Open => {}
-            Gate::Halted(halt) => return Admission::Rejected(Rejection::Halted(Arc::clone(halt))),
-            Gate::Closed => return Admission::Rejected(Rejection::Closed),
+            Gate::Halted(halt) => {
+                return attempt.fail(Obstacle::Rejected(Rejection::Halted(Arc::clone(halt))));
+            }
+            Gate::Closed => return attempt.fail(Obstacle::Rejected(Rejection::Closed)),
         }
-        let mut charge = |bytes| match &mut grant {
-            Some(grant) => grant.take(bytes),
-            None => terms.memory.try_charge(bytes),
+        let timestamp_ms = match view.timestamp_ms {
+            Some(own) => own,
+            None => front.stamp(terms.clock),
         };
-        let rolled = match front.make_room(&self.name, record, terms, &mut charge) {
-            Ok(rolled) => rolled,
-            Err(refusal) => return refusal,
+        let record = &view.at(timestamp_ms);
+        let rolled = match &front.open {
+            Some(open) if open.has_room_for(record) => false,
+            _ => match front.make_room(&self.name, record, terms, attempt) {
+                Ok(rolled) => rolled,
+                Err(obstacle) => return attempt.fail(obstacle),
+            },
         };
-        let Some(open) = &mut front.open else { return Admission::Rejected(Rejection::Closed) };
+        let Some(open) = &mut front.open else { return attempt.fail(Obstacle::Rejected(Rejection::Closed)) };
         let before = open.batch.encoded_size();
         let Push::Appended { index, .. } = open.batch.try_push(record, terms.batch_size) else {
             // Its size was judged above; so this is a record at the very edge of what the encoder can count.
             let size = OpenBatch::encoded_size_of(record);
-            return Admission::Rejected(Rejection::TooLarge { size, limit: terms.batch_size });
+            let limit = terms.batch_size;
+            return attempt.fail(Obstacle::Rejected(Rejection::TooLarge { size, limit }));
         };
         debug_assert_eq!(open.charged, open.batch.capacity(), "every byte of a buffer is charged");
-        let delivery = Arc::clone(&open.cell).delivery(index, record.timestamp_ms);
+        let admitted = Admitted { cell: Arc::clone(&open.cell), index };
         let (since, size) = (open.admitted, open.batch.encoded_size() - before);
         front.admitted += 1;
-        let favour_spent = terms.favoured && front.spend_favour(size, terms.batch_size);
+        attempt.timestamp_ms = timestamp_ms;
+        attempt.favour_spent = terms.favoured && front.spend_favour(size, terms.batch_size);
 
         let entry = match front.listing.place {
             Place::Idle => front.listing.move_to(if rolled { Place::Full } else { Place::Unfilled }, since),
@@ -199,7 +202,7 @@ impl Partition {
             drop(guard);
             link.list(Arc::clone(self), entry);
         }
-        Admission::Admitted { delivery, favour_spent }
+        Some(admitted)
     }
 }
 
@@ -216,33 +219,37 @@ impl Filling {
 impl Front {
     /// Sees to it that the open batch takes this record, and that its memory is charged. True if another batch had to be
     /// sealed for that.
+    #[cold]
     fn make_room(
         &mut self,
         name: &Arc<PartitionName>,
         record: &RecordRef<'_>,
         terms: &Terms<'_>,
-        charge: &mut impl FnMut(usize) -> bool,
-    ) -> Result<bool, Admission> {
+        attempt: &mut Attempt<'_, '_>,
+    ) -> Result<bool, Obstacle> {
+        let (leave, grant) = (attempt.leave, &mut attempt.grant);
+        let mut charge = |bytes| match grant {
+            Some(grant) => grant.take(bytes),
+            None => terms.memory.try_charge(bytes),
+        };
+        let granted = leave == Leave::All;
         if let Some(open) = &mut self.open {
-            if open.has_room_for(record) {
-                return Ok(false);
-            }
             match open.batch.growth_for(record, terms.batch_size) {
                 Some(growth) if charge(growth) => {
                     open.charged += growth;
                     return Ok(false);
                 }
                 // Room was granted for the record alone: it begins a batch of its own.
-                Some(_) if terms.granted => {}
+                Some(_) if granted => {}
                 // What is waited for suffices for the record alone, whatever happens to this batch meanwhile.
                 Some(growth) => {
-                    return Err(Admission::NeedsMemory(growth.max(OpenBatch::encoded_size_of(record))));
+                    return Err(Obstacle::NeedsMemory(growth.max(OpenBatch::encoded_size_of(record))));
                 }
-                None if !terms.may_roll => return Err(Admission::Rolls),
+                None if leave == Leave::Nothing => return Err(Obstacle::Rolls),
                 None => {}
             }
         }
-        self.begin(name, record, terms, charge)
+        self.begin(name, record, terms, granted, &mut charge)
     }
 
     /// Seals the open batch, if there is one, and begins another with room for this record. True if one was sealed.
@@ -251,11 +258,12 @@ impl Front {
         name: &Arc<PartitionName>,
         record: &RecordRef<'_>,
         terms: &Terms<'_>,
+        granted: bool,
         charge: &mut impl FnMut(usize) -> bool,
-    ) -> Result<bool, Admission> {
+    ) -> Result<bool, Obstacle> {
         let alone = OpenBatch::encoded_size_of(record);
         if alone > terms.batch_size {
-            return Err(Admission::Rejected(Rejection::TooLarge { size: alone, limit: terms.batch_size }));
+            return Err(Obstacle::Rejected(Rejection::TooLarge { size: alone, limit: terms.batch_size }));
         }
         let least = INITIAL_CAPACITY.min(terms.batch_size).max(alone);
         // A buffer that begins as large as its predecessor ended is not copied while it grows; but a thousand quiet
@@ -265,10 +273,10 @@ impl Front {
             like_before
         } else if charge(least) {
             least
-        } else if terms.granted && charge(alone) {
+        } else if granted && charge(alone) {
             alone
         } else {
-            return Err(Admission::NeedsMemory(least));
+            return Err(Obstacle::NeedsMemory(least));
         };
         let sealed = self.open.replace(Filling {
             batch: OpenBatch::new(record.timestamp_ms, capacity),
@@ -282,6 +290,14 @@ impl Front {
             self.sealed.push_back(sealed);
         }
         Ok(rolled)
+    }
+
+    /// The time for a record that brings none.
+    #[inline]
+    fn stamp(&mut self, clock: &dyn WallClock) -> i64 {
+        let is_young = self.open.as_ref().is_none_or(|open| open.batch.record_count() < EXACT_STAMPS);
+        self.stamped_ms = if is_young { clock.now_ms() } else { clock.last_tick_ms().max(self.stamped_ms) };
+        self.stamped_ms
     }
 
     /// When the oldest record waiting here was admitted.

@@ -1,3 +1,4 @@
+use super::super::crc;
 use super::super::testing::{closed, mend_crc, numbered, some_records};
 use super::super::{ClosedBatch, batches, iterate, patched_header};
 use super::*;
