@@ -10,7 +10,7 @@ use gapless_common::records::HEADER_SIZE;
 use gapless_common::seam::Seams;
 use gapless_common::types::PartitionId;
 
-use crate::accumulator::{Leave, Obstacle, Partition};
+use crate::accumulator::{Attempt, Leave, Obstacle, Partition};
 use crate::builder::Builder;
 use crate::config::{Config, DURATION_MAX};
 use crate::delivery::Delivery;
@@ -340,36 +340,44 @@ impl Future for Sending<'_> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if let Stage::New = this.stage {
-            let shared = &this.topic.handle.shared;
-            match this.topic.state.attempt(shared, &this.record, None, Leave::Nothing) {
-                Ok(delivery) => {
-                    this.stage = Stage::Done;
-                    return Poll::Ready(Ok(delivery));
-                }
-                Err(obstacle) => this.wait(obstacle),
+            this.stage = Stage::Done;
+            let mut attempt = Attempt::new(Leave::Nothing, None);
+            if let Some(admitted) =
+                this.topic.state.admit(&this.topic.handle.shared, &this.record, &mut attempt)
+            {
+                return Poll::Ready(Ok(admitted.delivery(attempt.timestamp_ms)));
             }
+            this.wait(&mut attempt);
         }
-        this.poll_waiting(cx)
+        // Not returned in one piece: the compiler would keep the result above in memory for its sake.
+        let mut result = None;
+        this.poll_waiting(cx, &mut result);
+        match result {
+            Some(result) => Poll::Ready(result),
+            None => Poll::Pending,
+        }
     }
 }
 
-impl<'a> Sending<'a> {
+impl Sending<'_> {
     #[cold]
-    fn wait(&mut self, obstacle: Obstacle) {
+    fn wait(&mut self, attempt: &mut Attempt<'_, '_>) {
         let (topic, record) = (self.topic, self.record);
         let shared = &topic.handle.shared;
-        let attempt =
+        let again =
             move |grant: Option<&mut Grant<'_>>, leave| topic.state.attempt(shared, &record, grant, leave);
-        self.stage = Stage::Waiting(Box::pin(admit(shared, &topic.state, obstacle, attempt)));
+        self.stage = Stage::Waiting(Box::pin(admit(shared, &topic.state, attempt.obstacle(), again)));
     }
 
     #[cold]
-    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<Delivery, Rejection>> {
+    fn poll_waiting(&mut self, cx: &mut Context<'_>, result: &mut Option<Result<Delivery, Rejection>>) {
         // Whoever polls what is done waits for ever; nothing is sent a second time.
-        let Stage::Waiting(waiting) = &mut self.stage else { return Poll::Pending };
-        let result = std::task::ready!(waiting.as_mut().poll(cx));
-        self.stage = Stage::Done;
-        Poll::Ready(result)
+        if let Stage::Waiting(waiting) = &mut self.stage
+            && let Poll::Ready(ready) = waiting.as_mut().poll(cx)
+        {
+            *result = Some(ready);
+            self.stage = Stage::Done;
+        }
     }
 }
 

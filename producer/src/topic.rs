@@ -147,15 +147,17 @@ impl TopicState {
         leave: Leave,
     ) -> Result<Delivery, Obstacle> {
         let mut attempt = Attempt::new(leave, grant);
-        let admitted = self.admit(shared, view, &mut attempt);
-        attempt.conclude(admitted)
+        match self.admit(shared, view, &mut attempt) {
+            Some(admitted) => Ok(admitted.delivery(attempt.timestamp_ms)),
+            None => Err(attempt.obstacle()),
+        }
     }
 
     /// Admits a record to a partition of this topic. `None`: it was not, and `attempt` says why.
     ///
     /// What it gives back fits into registers: a result with all in one piece would be copied from layer to layer, right after
     /// it was written, which costs a small record more than its checksum does.
-    fn admit(
+    pub(crate) fn admit(
         &self,
         shared: &Shared,
         view: &RecordView<'_>,

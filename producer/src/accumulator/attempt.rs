@@ -57,12 +57,17 @@ impl<'a, 'm> Attempt<'a, 'm> {
         None
     }
 
+    /// What stood in the way.
+    pub(crate) fn obstacle(&mut self) -> Obstacle {
+        // An attempt that fails says why.
+        self.obstacle.take().unwrap_or(Obstacle::Rejected(Rejection::Closed))
+    }
+}
+
+impl Admitted {
     /// What the caller gets.
     #[inline]
-    pub(crate) fn conclude(self, admitted: Option<Admitted>) -> Result<Delivery, Obstacle> {
-        match admitted {
-            Some(Admitted { cell, index }) => Ok(cell.delivery(index, self.timestamp_ms)),
-            None => Err(self.obstacle.unwrap_or(Obstacle::Rejected(Rejection::Closed))),
-        }
+    pub(crate) fn delivery(self, timestamp_ms: i64) -> Delivery {
+        self.cell.delivery(self.index, timestamp_ms)
     }
 }
