@@ -5,9 +5,10 @@
 //!   ([`crate::request_memory`]).
 //! - this file: the receiving half. It hands each request to [`crate::api`], which appends and reads; what must wait
 //!   becomes part of the answer.
-//! - [`writer`]: the sending half, a task of its own.
+//! - [`writer`]: the sending half, a task of its own; [`send_file`]: what the kernel sends for it.
 
 mod frames;
+mod send_file;
 mod writer;
 
 use std::sync::Arc;

@@ -16,16 +16,19 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use super::send_file::{is_not_served, send_file};
 use crate::{
     api::reply::{BodyPart, Reply},
     metrics::BrokerMetrics,
-    storage::FileRange,
+    storage::{FileRange, is_lost},
 };
 
 /// Parts handed to one vectored write; Linux takes up to 1,024.
 const PARTS_PER_WRITE: usize = 64;
 /// Bytes of a file held in memory at once while it is copied to a socket.
 const COPY_STEP: usize = 256 << 10;
+/// Bytes of a file that the kernel is asked to send at once: what it has to read from the disk for it, this thread waits for.
+const SEND_STEP: usize = 1 << 20;
 
 /// An answer on its way to the peer.
 pub struct Answer {
@@ -111,7 +114,7 @@ pub async fn write_answers(
                     BodyPart::Bytes(bytes) => out.push(bytes),
                     BodyPart::File(range) => {
                         out.flush().await?;
-                        out.copy(range).await?;
+                        out.send(range).await?;
                     }
                 }
             }
@@ -169,28 +172,58 @@ impl Output {
         }
     }
 
-    /// The copying way to send a range of a file; a socket that can do better is reached by [`WriteHalf::as_tcp`].
-    async fn copy(&mut self, range: FileRange) -> Result<(), WriteEnd> {
+    /// Sends a range of a file: by the kernel alone where socket and file are its own, else through memory.
+    async fn send(&mut self, range: FileRange) -> Result<(), WriteEnd> {
         let mut position = range.position;
         let end = range.position + u64::from(range.len);
+        let mut is_copied = self.socket.as_tcp().is_none() || range.file.as_fd().is_none();
         while position < end {
-            let step = usize::try_from(end - position).unwrap_or(COPY_STEP).min(COPY_STEP);
-            let bytes = match range.file.read_at(position, step).await {
-                Ok(bytes) if bytes.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
-                read => read,
+            let left = usize::try_from(end - position).unwrap_or(usize::MAX);
+            if is_copied {
+                position += self.copy(&range, position, left.min(COPY_STEP)).await?;
+                continue;
+            }
+            let (Some(socket), Some(file)) = (self.socket.as_tcp(), range.file.as_fd()) else {
+                is_copied = true;
+                continue;
             };
-            let bytes = match bytes {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    let error = Arc::new(error);
-                    range.owner.unreadable(position, error.clone()).await;
-                    return Err(WriteEnd::Log(error));
+            let sent = send_file(socket, file, position, left.min(SEND_STEP));
+            match timeout(self.stall_timeout, sent).await {
+                Err(_) => return Err(WriteEnd::Stalled(self.stall_timeout)),
+                Ok(Ok(0)) => {
+                    return unreadable(&range, position, io::ErrorKind::UnexpectedEof.into()).await;
                 }
-            };
-            position += bytes.len() as u64;
-            self.push(bytes);
-            self.flush().await?;
+                Ok(Ok(count)) => position += count as u64,
+                Ok(Err(error)) if is_lost(&error) => return unreadable(&range, position, error).await,
+                // Not every file system can do it.
+                Ok(Err(error)) if is_not_served(&error) => is_copied = true,
+                Ok(Err(error)) => return Err(error.into()),
+            }
         }
         Ok(())
     }
+
+    /// Sends bytes of a file through memory; how many.
+    async fn copy(&mut self, range: &FileRange, position: u64, len: usize) -> Result<u64, WriteEnd> {
+        let bytes = match range.file.read_at(position, len).await {
+            Ok(bytes) if bytes.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            read => read,
+        };
+        match bytes {
+            Ok(bytes) => {
+                let count = bytes.len() as u64;
+                self.push(bytes);
+                self.flush().await?;
+                Ok(count)
+            }
+            Err(error) => unreadable(range, position, error).await,
+        }
+    }
+}
+
+/// The log does not give back what it holds at `position`.
+async fn unreadable<T>(range: &FileRange, position: u64, error: io::Error) -> Result<T, WriteEnd> {
+    let error = Arc::new(error);
+    range.owner.unreadable(position, error.clone()).await;
+    Err(WriteEnd::Log(error))
 }
