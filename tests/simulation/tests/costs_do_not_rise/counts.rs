@@ -18,8 +18,8 @@ pub enum Side {
 pub struct Counts {
     /// Heap objects made, or moved to grow.
     pub allocations: u64,
-    /// Their bytes. Every copy in user space needs a place to go to: a batch that is copied once more shows here, or in
-    /// `moved_bytes`.
+    /// Their bytes. Every copy in user space needs a place to go to, so a batch that is copied once more shows here; a copy into
+    /// room that is there already shows in instructions alone (`tests/bench/instructions`).
     pub allocated_bytes: u64,
     /// Polls of tasks, and jobs handed to threads that may block.
     pub wake_ups: u64,

@@ -178,7 +178,14 @@ fn complaints(workload: &Workload, side: Side, spent: Counts, limit: Counts, all
 
 /// As it stands in the table.
 fn row(spent: Counts) -> String {
-    format!("counts({})", spent.named().map(|(_, count)| count.to_string()).join(", "))
+    format!("counts({})", spent.named().map(|(_, count)| in_thousands(count)).join(", "))
+}
+
+/// As numbers are written in the sources: `1_234_567`.
+fn in_thousands(count: u64) -> String {
+    let digits = count.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join("_")
 }
 
 #[test]
