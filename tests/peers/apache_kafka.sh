@@ -8,6 +8,7 @@
 # Jars come through Maven into target/peers (PEERS_CACHE); where Java or Maven cannot be had, this is skipped with a word
 # (exit 0; `start` and `libs`: 3). The node keeps its data, its log and its process id in KAFKA_DIR (target/peers/apache-kafka)
 # and listens on KAFKA_PORT (29092) and the port after it. The command line comes from target/release (GAPLESS_BIN_DIR).
+# KAFKA_LIBS: a folder of jars that is there already; KAFKA_PROPERTIES: further lines of the node's configuration.
 # PEER_LINES: lines published while the node is killed (600000), PEER_KILLS: how often (3).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -15,7 +16,7 @@ root=$(cd "$here/../.." && pwd)
 cache=${PEERS_CACHE:-$root/target/peers}
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
-libs=$cache/kafka/libs
+libs=${KAFKA_LIBS:-$cache/kafka/libs}
 dir=${KAFKA_DIR:-$cache/apache-kafka}
 port=${KAFKA_PORT:-29092}
 address=127.0.0.1:$port
@@ -66,6 +67,7 @@ offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
+${KAFKA_PROPERTIES:-}
 END
         # 16 bytes in base64 for URLs, as the tool wants them.
         local id
