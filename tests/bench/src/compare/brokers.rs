@@ -1,0 +1,180 @@
+//! The brokers that are compared, each a process with a directory of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use gapless_tests::{binaries, broker, librdkafka, ports};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rustix::fs::{Advice, fadvise};
+
+use super::cell::Broker;
+use super::workload::Durability;
+use crate::failure::{During, Failure, Outcome};
+
+/// A running broker.
+pub struct Host {
+    pub address: String,
+    pub pid: u32,
+    /// Where its data lies.
+    pub data_dir: PathBuf,
+    pub kind: Broker,
+}
+
+impl Host {
+    /// Creates a topic that answers after what `durability` says.
+    pub fn create_topic(&self, topic: &str, partitions: i32, durability: Durability) {
+        // Ours has it in its command line.
+        let settings: &[_] = match (self.kind, durability) {
+            (Broker::Kafka, Durability::Fsync) => &[("flush.messages", "1")],
+            _ => &[],
+        };
+        librdkafka::create_topic(&self.address, topic, partitions, settings);
+    }
+
+    /// Deletes it, so that disks and caches do not fill up.
+    pub fn delete_topic(&self, topic: &str) -> Outcome<()> {
+        let client: AdminClient<DefaultClientContext> =
+            librdkafka::config(&self.address).create().during("librdkafka")?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().during("a runtime")?;
+        let deleted = runtime.block_on(client.delete_topics(&[topic], &AdminOptions::new()));
+        for result in deleted.during("deleting a topic")? {
+            result.map_err(|(name, code)| Failure(format!("topic {name} cannot be deleted: {code}")))?;
+        }
+        Ok(())
+    }
+
+    /// Takes everything of its data out of the page cache, once it is on disk.
+    pub fn make_cold(&self) -> Outcome<()> {
+        for path in files(&self.data_dir)? {
+            let file = fs::File::open(&path).during(path.display())?;
+            file.sync_all().during(path.display())?;
+            fadvise(&file, 0, None, Advice::DontNeed).during("posix_fadvise")?;
+        }
+        Ok(())
+    }
+}
+
+fn files(dir: &Path) -> Outcome<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).during(dir.display())? {
+        let path = entry.during(dir.display())?.path();
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// Our broker; gone, with its data, when dropped.
+pub struct Ours {
+    pub broker: broker::Broker,
+    pub host: Host,
+    _dir: tempfile::TempDir,
+}
+
+impl Ours {
+    /// Starts one on an empty directory below `work`.
+    pub fn start(work: &Path, durability: Durability) -> Outcome<Self> {
+        let dir = tempfile::TempDir::with_prefix_in("gapless-", work).during(work.display())?;
+        let mut broker = flags(durability).data_dir(dir.path()).start();
+        let host = Host {
+            address: broker.address().to_owned(),
+            pid: broker.process().id(),
+            data_dir: dir.path().to_owned(),
+            kind: Broker::Ours,
+        };
+        Ok(Self { broker, host, _dir: dir })
+    }
+}
+
+/// Our broker to be.
+pub fn flags(durability: Durability) -> broker::BrokerBuilder {
+    let builder = broker::Broker::builder();
+    match durability {
+        Durability::Default => builder,
+        Durability::Os => builder.flag("--durability", "os"),
+        Durability::Fsync => builder.flag("--durability", "fsync"),
+    }
+}
+
+/// Apache Kafka, one node with a heap of 1 GB; stopped when dropped.
+pub struct Kafka {
+    pub host: Host,
+    script: PathBuf,
+    dir: PathBuf,
+    /// From the script's start to the first answer.
+    pub seconds_to_ready: f64,
+}
+
+/// The jars of Apache Kafka: those named, or those that the script can fetch; why not, if it cannot.
+pub fn jars(named: Option<&Path>) -> Outcome<PathBuf> {
+    if let Some(named) = named {
+        let named = named.canonicalize().during(named.display())?;
+        version_of(&named)?;
+        crate::machine::version_of(Path::new("java"), &["-version"])?;
+        return Ok(named);
+    }
+    let output =
+        Command::new(script()).arg("libs").stdin(Stdio::null()).output().during("apache_kafka.sh")?;
+    if !output.status.success() {
+        return Err(Failure(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+}
+
+/// The version in the name of the clients' jar.
+pub fn version_of(jars: &Path) -> Outcome<String> {
+    let names = fs::read_dir(jars).during(jars.display())?.filter_map(|entry| {
+        let name = entry.ok()?.file_name().to_string_lossy().into_owned();
+        Some(name.strip_prefix("kafka-clients-")?.strip_suffix(".jar")?.to_owned())
+    });
+    names.min().ok_or_else(|| Failure(format!("{}: no kafka-clients-*.jar there", jars.display())))
+}
+
+fn script() -> PathBuf {
+    binaries::workspace().join("tests/peers/apache_kafka.sh")
+}
+
+impl Kafka {
+    /// Starts a node on an empty directory below `work`.
+    pub fn start(work: &Path, jars: &Path) -> Outcome<Self> {
+        let (script, dir) = (script(), work.join("kafka"));
+        let begun = std::time::Instant::now();
+        let output = Command::new(&script)
+            .arg("start")
+            .env("KAFKA_DIR", &dir)
+            .env("KAFKA_LIBS", jars)
+            .env("KAFKA_PORT", ports::free_port().to_string())
+            // Deleted topics leave at once, as ours do.
+            .env("KAFKA_PROPERTIES", "log.segment.delete.delay.ms=1000\nlog.initial.task.delay.ms=1000")
+            .env("GAPLESS_BIN_DIR", binaries::folder())
+            .stdin(Stdio::null())
+            .output()
+            .during("apache_kafka.sh")?;
+        let seconds_to_ready = begun.elapsed().as_secs_f64();
+        if !output.status.success() {
+            return Err(Failure(format!("Apache Kafka: {}", String::from_utf8_lossy(&output.stderr).trim())));
+        }
+        let pid = fs::read_to_string(dir.join("pid")).during("Kafka's process id")?;
+        let host = Host {
+            address: String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+            pid: pid.trim().parse().during("Kafka's process id")?,
+            data_dir: dir.join("data"),
+            kind: Broker::Kafka,
+        };
+        Ok(Self { host, script, dir, seconds_to_ready })
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        // There is nobody left to tell; the directory goes anyway.
+        let _ =
+            Command::new(&self.script).arg("stop").env("KAFKA_DIR", &self.dir).stdin(Stdio::null()).output();
+    }
+}
