@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gapless_tests::wait::wait_within;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -15,13 +16,24 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub fn end(address: &str, topic: &str, partitions: i32) -> Outcome<u64> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", address).set_log_level(RDKafkaLogLevel::Critical);
-    let consumer: BaseConsumer = config.create().during("librdkafka")?;
     let mut asked = TopicPartitionList::new();
     for partition in 0..partitions {
         // The API takes times: -1, in place of one, is the end.
         asked.add_partition_offset(topic, partition, Offset::End).during("librdkafka")?;
     }
-    let found = consumer.offsets_for_times(asked, PATIENCE).during("end offsets")?;
+    // A node of Kafka that has just made a thousand partitions leads them all only after a while.
+    let mut last = None;
+    let found = wait_within(PATIENCE, || {
+        // Another one each time: it keeps what it heard first.
+        let asking = config
+            .create()
+            .and_then(|consumer: BaseConsumer| consumer.offsets_for_times(asked.clone(), PATIENCE));
+        asking.map_err(|why| last = Some(why)).ok()
+    });
+    let found = found.ok_or_else(|| {
+        let why = last.map_or_else(String::new, |why| why.to_string());
+        Failure(format!("end offsets of {topic}: {why}"))
+    })?;
     found.elements().iter().try_fold(0, |sum, element| match element.offset() {
         Offset::Offset(offset) => Ok(sum + offset as u64),
         other => Err(Failure(format!("the end of {topic}-{} is {other:?}", element.partition()))),

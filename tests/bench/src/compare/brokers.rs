@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use gapless_tests::wait::{LIMIT, wait_within};
 use gapless_tests::{binaries, broker, librdkafka, ports};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rustix::fs::{Advice, fadvise};
 
 use super::cell::Broker;
@@ -23,14 +25,23 @@ pub struct Host {
 }
 
 impl Host {
-    /// Creates a topic that answers after what `durability` says.
-    pub fn create_topic(&self, topic: &str, partitions: i32, durability: Durability) {
+    /// Creates a topic that answers after what `durability` says; returns when all its partitions have a leader.
+    pub fn create_topic(&self, topic: &str, partitions: i32, durability: Durability) -> Outcome<()> {
         // Ours has it in its command line.
         let settings: &[_] = match (self.kind, durability) {
             (Broker::Kafka, Durability::Fsync) => &[("flush.messages", "1")],
             _ => &[],
         };
         librdkafka::create_topic(&self.address, topic, partitions, settings);
+        let consumer: BaseConsumer = librdkafka::config(&self.address).create().during("librdkafka")?;
+        let led = wait_within(LIMIT, || {
+            let found = consumer.fetch_metadata(Some(topic), LIMIT).ok()?;
+            let all = found.topics().first()?.partitions();
+            (all.len() == partitions as usize
+                && all.iter().all(|one| one.leader() >= 0 && one.error().is_none()))
+            .then_some(())
+        });
+        led.ok_or_else(|| Failure(format!("{topic}: not all of {partitions} partitions have a leader")))
     }
 
     /// Deletes it, so that disks and caches do not fill up.

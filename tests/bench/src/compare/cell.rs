@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::workload::{Kind, Workload};
-use crate::drive::Preset;
+use crate::drive::{Codec, Preset};
 
 /// Who sends, or reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,6 +25,17 @@ pub enum Broker {
     Bare,
     Ours,
     Kafka,
+}
+
+impl Broker {
+    /// For people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare server",
+            Self::Ours => "gapless",
+            Self::Kafka => "Apache Kafka",
+        }
+    }
 }
 
 /// A column of the tables: a client, its setting and a broker.
@@ -75,10 +86,16 @@ pub struct Having {
 pub fn cells(workload: &Workload, having: Having) -> Vec<Cell> {
     use {Broker as B, Client as C, Preset as P};
     let mut all = Vec::new();
-    if workload.kind == Kind::Flood && workload.is_full {
+    // It knows neither partitions nor codecs, and has one connection.
+    let is_for_bare = workload.kind == Kind::Flood
+        && workload
+            .variants
+            .iter()
+            .all(|variant| (variant.partitions, variant.producers, variant.codec) == (1, 1, Codec::None));
+    if is_for_bare && workload.is_full {
         all.push(Cell::new(C::Bare, P::Defaults, B::Bare));
     }
-    if workload.kind == Kind::Flood {
+    if is_for_bare {
         all.push(Cell::new(C::Bare, P::Tuned, B::Bare));
     }
     let clients: &[_] = match workload.kind {

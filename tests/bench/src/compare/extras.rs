@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::brokers::{Host, Ours, flags};
 use super::cell::{Broker, Cell, Client};
-use super::measure::{LONG_ENOUGH_SECONDS, drive};
+use super::measure::{Amount, drive};
 use super::processes::told;
 use super::results::{Memory, Start};
 use super::session::{Session, say};
@@ -54,7 +54,7 @@ pub fn memory(session: &mut Session) -> Outcome<()> {
 fn fill(session: &mut Session, host: &Host, bytes: u64) -> Outcome<Memory> {
     let topic = session.new_topic();
     let variant = &WORKLOADS[1].variants[0];
-    host.create_topic(&topic, 1, Durability::Os);
+    host.create_topic(&topic, 1, Durability::Os)?;
     let broker = Watched::process(host.pid);
     broker.forget_peak()?;
     let mut memory =
@@ -63,14 +63,14 @@ fn fill(session: &mut Session, host: &Host, bytes: u64) -> Outcome<Memory> {
     let mut written = 0;
     for _ in 0..STEPS {
         // The broker's process is not named: its peak would begin anew.
-        let arguments = drive(cell, variant, host, &topic, LONG_ENOUGH_SECONDS, bytes / STEPS);
+        let arguments = drive(cell, variant, host, &topic, Amount::bytes(bytes / STEPS));
         written += told::<Run>(&arguments)?.bytes;
         memory.resident.push((written, broker.resident_bytes()?));
     }
     memory.peak_bytes = broker.peak_bytes()?;
     say(format!(
-        "memory of {:?} after {} GB: peak {} MB",
-        host.kind,
+        "memory of {} after {} GB: peak {} MB",
+        host.kind.name(),
         figure(written as f64 / 1e9),
         figure(memory.peak_bytes as f64 / 1e6)
     ));
@@ -95,10 +95,10 @@ pub fn starts(session: &mut Session) -> Outcome<()> {
                     data_dir: data_dir.clone(),
                     kind: Broker::Ours,
                 };
-                host.create_topic("start", partitions, Durability::Default);
+                host.create_topic("start", partitions, Durability::Default)?;
                 let variant = &super::workload::Variant { partitions, ..WORKLOADS[0].variants[0] };
                 let cell = Cell::new(Client::Ours, Preset::Tuned, Broker::Ours);
-                told::<Run>(&drive(cell, variant, &host, "start", LONG_ENOUGH_SECONDS, START_BYTES))?;
+                told::<Run>(&drive(cell, variant, &host, "start", Amount::bytes(START_BYTES)))?;
                 before.stop();
             }
             let begun = Instant::now();

@@ -34,7 +34,7 @@ pub fn measure(session: &mut Session, workload: &Workload) -> Outcome<()> {
             let rate = (one.min(other) * f64::from(*load) / 100.0).round();
             for round in 0..session.report.rounds.min(ROUNDS_MAX) {
                 for cell in turned(&pair, round) {
-                    let run = send(session, workload, variant, cell, &ours.host, Some(rate))?;
+                    let run = send(session, workload, variant, cell, &ours.host, Some(rate));
                     session.keep(workload.name, variant.label, cell, Some(*load), round, run);
                 }
             }

@@ -16,7 +16,7 @@ use crate::run::Run;
 const READ_BACK_BYTES: u64 = 600_000_000;
 
 /// For whoever is to send a number of bytes, however slowly.
-pub const LONG_ENOUGH_SECONDS: f64 = 600.0;
+const LONG_ENOUGH_SECONDS: f64 = 600.0;
 
 /// All variants of a workload.
 pub fn workload(session: &mut Session, workload: &Workload) -> Outcome<()> {
@@ -34,13 +34,16 @@ fn rounds(session: &mut Session, workload: &Workload, variant: &Variant, ours: &
     let all = cells(workload, session.having());
     for round in 0..session.report.rounds {
         for cell in turned(&all, round) {
+            if cell.client == Client::Java && round >= java::ROUNDS_MAX {
+                continue;
+            }
             let flushed = watch_flushes(workload, variant, cell).then(|| Flushes::of(&ours.broker));
             let run = match workload.kind {
-                Kind::TailRead => tail_read(session, variant, cell, &ours.host)?,
-                _ => send(session, workload, variant, cell, &ours.host, None)?,
+                Kind::TailRead => tail_read(session, variant, cell, &ours.host),
+                _ => send(session, workload, variant, cell, &ours.host, None),
             };
-            session.keep(workload.name, variant.label, cell, None, round, run);
-            if let Some(before) = flushed {
+            let is_kept = session.keep(workload.name, variant.label, cell, None, round, run);
+            if let Some(before) = flushed.filter(|_| is_kept) {
                 compare_with_disk(session, workload, &Flushes::of(&ours.broker).since(&before))?;
             }
         }
@@ -66,44 +69,51 @@ pub fn send(
     }
     let topic = session.new_topic();
     let host = session.host(cell, ours)?;
-    host.create_topic(&topic, variant.partitions, variant.durability);
+    host.create_topic(&topic, variant.partitions, variant.durability)?;
     let run = if cell.client == Client::Java {
-        java::send(session, variant, cell, host, &topic)?
+        java::send(session, variant, cell, host, &topic)
     } else {
-        let mut arguments = watched_drive(cell, variant, host, &topic, session.report.seconds);
+        let mut arguments = drive(cell, variant, host, &topic, Amount::measured(session));
+        arguments.extend(words(&["--broker-pid", &host.pid.to_string()]));
         if let Some(rate) = rate {
             arguments.extend(["--rate".to_owned(), rate.to_string()]);
         }
         if workload.kind == Kind::Awaited {
             arguments.push("--awaited".to_owned());
         }
-        told(&arguments)?
+        told(&arguments)
     };
-    host.delete_topic(&topic)?;
+    let deleted = host.delete_topic(&topic);
     settle();
-    Ok(run)
+    deleted.and(run)
 }
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// The command line of a measured client.
-fn watched_drive(cell: Cell, variant: &Variant, host: &Host, topic: &str, seconds: f64) -> Vec<String> {
-    let mut arguments = drive(cell, variant, host, topic, seconds, BYTES_MAX);
-    arguments.extend(words(&["--broker-pid", &host.pid.to_string()]));
-    arguments
+/// How much a client sends.
+#[derive(Debug, Clone, Copy)]
+pub struct Amount {
+    pub warm_up_seconds: f64,
+    pub seconds: f64,
+    pub bytes_max: u64,
 }
 
-/// The command line of a client that sends for so long, or so much.
-pub fn drive(
-    cell: Cell,
-    variant: &Variant,
-    host: &Host,
-    topic: &str,
-    seconds: f64,
-    bytes_max: u64,
-) -> Vec<String> {
+impl Amount {
+    /// So many bytes of values, however long that takes.
+    pub const fn bytes(bytes_max: u64) -> Self {
+        Self { warm_up_seconds: 0.0, seconds: LONG_ENOUGH_SECONDS, bytes_max }
+    }
+
+    /// As long as every measured phase, behind a warm-up.
+    const fn measured(session: &Session) -> Self {
+        Self { warm_up_seconds: WARM_UP_SECONDS, seconds: session.report.seconds, bytes_max: BYTES_MAX }
+    }
+}
+
+/// The command line of a client.
+pub fn drive(cell: Cell, variant: &Variant, host: &Host, topic: &str, amount: Amount) -> Vec<String> {
     let client = if cell.client == Client::Ours { "ours" } else { "librdkafka" };
     let mut arguments = words(&["drive", "--client", client, "--preset", preset(cell.preset)]);
     arguments.extend(words(&["--address", &host.address, "--topic", topic]));
@@ -117,9 +127,9 @@ pub fn drive(
         ("--size", variant.size.to_string()),
         ("--partitions", variant.partitions.to_string()),
         ("--producers", variant.producers.to_string()),
-        ("--seconds", seconds.to_string()),
-        ("--warm-up", WARM_UP_SECONDS.to_string()),
-        ("--bytes-max", bytes_max.to_string()),
+        ("--seconds", amount.seconds.to_string()),
+        ("--warm-up", amount.warm_up_seconds.to_string()),
+        ("--bytes-max", amount.bytes_max.to_string()),
     ] {
         arguments.extend([name.to_owned(), value]);
     }
@@ -165,15 +175,23 @@ fn settle() {
 fn tail_read(session: &mut Session, variant: &Variant, cell: Cell, ours: &Host) -> Outcome<Run> {
     let topic = session.new_topic();
     let host = session.host(cell, ours)?;
-    host.create_topic(&topic, variant.partitions, variant.durability);
-    let mut arguments = reader(Preset::Tuned, variant, host, &topic);
+    host.create_topic(&topic, variant.partitions, variant.durability)?;
+    // A pause behind a warm-up would count as the reader's.
+    let amount = Amount { warm_up_seconds: 0.0, ..Amount::measured(session) };
+    let run = read_and_write(variant, cell, host, &topic, amount);
+    let deleted = host.delete_topic(&topic);
+    settle();
+    deleted.and(run)
+}
+
+fn read_and_write(variant: &Variant, cell: Cell, host: &Host, topic: &str, amount: Amount) -> Outcome<Run> {
+    let mut arguments = reader(Preset::Tuned, variant, host, topic);
     arguments.push("--tail".to_owned());
     let (reading, _) = Background::start::<String>(&arguments)?;
-    let written: Run = told(&watched_drive(cell, variant, host, &topic, session.report.seconds))?;
+    // The reader watches the broker.
+    let written: Run = told(&drive(cell, variant, host, topic, amount))?;
     let mut run: Run = reading.end()?;
     run.failed = written.failed;
-    host.delete_topic(&topic)?;
-    settle();
     Ok(run)
 }
 
@@ -195,8 +213,8 @@ fn read_back(session: &mut Session, workload: &Workload, variant: &Variant, ours
     for broker in &hosts {
         let writer = Cell::new(Client::Ours, Preset::Tuned, *broker);
         let host = session.host(writer, ours)?;
-        host.create_topic(&topic, variant.partitions, variant.durability);
-        told::<Run>(&drive(writer, variant, host, &topic, LONG_ENOUGH_SECONDS, READ_BACK_BYTES))?;
+        host.create_topic(&topic, variant.partitions, variant.durability)?;
+        told::<Run>(&drive(writer, variant, host, &topic, Amount::bytes(READ_BACK_BYTES)))?;
     }
     for round in 0..session.report.rounds {
         for cell in turned(&all, round) {
@@ -204,7 +222,7 @@ fn read_back(session: &mut Session, workload: &Workload, variant: &Variant, ours
             if variant.is_cold {
                 host.make_cold()?;
             }
-            let run = told(&reader(cell.preset, variant, host, &topic))?;
+            let run = told(&reader(cell.preset, variant, host, &topic));
             session.keep(workload.name, variant.label, cell, None, round, run);
         }
     }
@@ -268,14 +286,19 @@ fn compare_with_disk(session: &mut Session, workload: &Workload, flushed: &Flush
 
 fn raw(session: &Session, parts: &str, sync_bytes: usize) -> Vec<String> {
     let mut arguments = words(&["raw", "--dir", &session.work.to_string_lossy(), "--parts", parts]);
-    arguments.extend(words(&["--sync-bytes", &sync_bytes.to_string(), "--seconds", "1"]));
+    arguments.extend(words(&["--sync-bytes", &sync_bytes.to_string(), "--seconds", raw_seconds(session)]));
     arguments
+}
+
+/// For each figure of the machine's limits.
+const fn raw_seconds(session: &Session) -> &'static str {
+    if session.is_quick { "0.3" } else { "1" }
 }
 
 /// The machine's limits, before everything else.
 pub fn limits(session: &mut Session) -> Outcome<()> {
-    let seconds = if session.is_quick { "0.3" } else { "1" };
-    let arguments = words(&["raw", "--dir", &session.work.to_string_lossy(), "--seconds", seconds]);
+    let arguments =
+        words(&["raw", "--dir", &session.work.to_string_lossy(), "--seconds", raw_seconds(session)]);
     session.report.limits = Some(told(&arguments)?);
     session.save()
 }
@@ -284,11 +307,12 @@ pub fn limits(session: &mut Session) -> Outcome<()> {
 pub fn warm_up(session: &mut Session) -> Outcome<()> {
     let Some(kafka) = &session.kafka else { return Ok(()) };
     let seconds = if session.is_quick { 3.0 } else { 10.0 };
+    let amount = Amount { warm_up_seconds: 0.0, seconds, bytes_max: BYTES_MAX };
     let topic = "bench-warm-up";
     let cell = Cell::new(Client::Librdkafka, Preset::Tuned, Broker::Kafka);
-    kafka.host.create_topic(topic, 1, Durability::Os);
+    kafka.host.create_topic(topic, 1, Durability::Os)?;
     for variant in [super::workload::WORKLOADS[0].variants, super::workload::WORKLOADS[1].variants] {
-        told::<Run>(&drive(cell, &variant[0], &kafka.host, topic, seconds, BYTES_MAX))?;
+        told::<Run>(&drive(cell, &variant[0], &kafka.host, topic, amount))?;
     }
     kafka.host.delete_topic(topic)?;
     settle();

@@ -103,7 +103,13 @@ impl CompareArgs {
             extras::memory(&mut session)?;
         }
         session.save()?;
-        show(&session.report, &self.out)
+        show(&session.report, &self.out)?;
+        match session.report.failures.len() {
+            0 => Ok(()),
+            count => {
+                Err(Failure(format!("{count} runs failed; {}/tables.md names them", self.out.display())))
+            }
+        }
     }
 
     fn check(&self) -> Outcome<()> {
@@ -130,6 +136,7 @@ impl CompareArgs {
             rounds: self.rounds.unwrap_or(if self.quick { 1 } else { 5 }),
             seconds: self.seconds.unwrap_or(if self.quick { 1.0 } else { 2.0 }),
             not_measured: Vec::new(),
+            failures: Vec::new(),
             limits: None,
             samples: Vec::new(),
             groups: Vec::new(),

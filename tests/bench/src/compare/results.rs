@@ -62,6 +62,9 @@ pub struct Report {
     pub seconds: f64,
     /// What is not in it, and why.
     pub not_measured: Vec<String>,
+    /// Runs that came to nothing: those beside them count all the same.
+    #[serde(default)]
+    pub failures: Vec<String>,
     /// Before everything else.
     pub limits: Option<Limits>,
     pub samples: Vec<Sample>,
@@ -161,6 +164,7 @@ pub mod testing {
             rounds: 3,
             seconds: 2.0,
             not_measured: Vec::new(),
+            failures: Vec::new(),
             limits: None,
             samples: Vec::new(),
             groups: Vec::new(),
@@ -220,7 +224,7 @@ mod tests {
         let kafka = Cell { broker: Broker::Kafka, ..ours };
         add(&mut report, Question::most("100B-os", kafka), run(9.0, 0.5, 0.1));
         let rate = report.summary(question, |run| Some(run.records_per_second() / 1e6)).unwrap();
-        assert_eq!(rate, Summary { least: 1.0, median: 2.0, most: 3.0 });
+        assert_eq!(rate, Summary { least: 1.0, median: 2.0, most: 3.0, modes: None });
         assert_eq!(report.rate(Question::most("read-back", ours)), None);
         assert_eq!(report.cells_of("100B-os"), [ours, kafka]);
 

@@ -59,7 +59,8 @@ impl Session {
         format!("bench-{}", self.topics)
     }
 
-    /// Keeps what was measured, and tells it.
+    /// Keeps what was measured, and tells it. A run that failed does not take the others with it: it is named, and the whole
+    /// fails at the end. Whether there is something.
     pub fn keep(
         &mut self,
         workload: &str,
@@ -67,10 +68,19 @@ impl Session {
         cell: Cell,
         load: Option<u32>,
         round: usize,
-        run: Run,
-    ) {
+        run: Outcome<Run>,
+    ) -> bool {
         let loaded = load.map_or_else(String::new, |percent| format!(" at {percent} %"));
         let label = if variant.is_empty() { String::new() } else { format!(" {variant}") };
+        let run = match run {
+            Ok(run) => run,
+            Err(why) => {
+                let what = format!("{workload}{label}{loaded}, round {}, {}: {why}", round + 1, cell.name());
+                say(format!("FAILED: {what}"));
+                self.report.failures.push(what);
+                return false;
+            }
+        };
         let latency = run.latency_ms.map_or_else(String::new, |latency| {
             format!(", p50 {} ms, p99 {} ms", figure(latency.p50), figure(latency.p99))
         });
@@ -94,6 +104,7 @@ impl Session {
             at: self.begun.elapsed().as_secs_f64(),
             run,
         });
+        true
     }
 
     /// What cannot be had here, once.

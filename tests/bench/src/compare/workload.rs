@@ -115,7 +115,7 @@ pub const WORKLOADS: [Workload; 12] = [
     },
     flood(
         "compressed",
-        "100-byte records, batches compressed by the client: lz4 / zstd",
+        "100-byte records like lines of a log, batches compressed by the client: lz4 / zstd",
         &[
             Variant { label: "lz4", codec: Codec::Lz4, ..PLAIN },
             Variant { label: "zstd", codec: Codec::Zstd, ..PLAIN },
