@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use gapless_common::error_code::ErrorCode;
+use gapless_common::records::Compression;
 use gapless_common::types::PartitionId;
 use tokio::sync::Notify;
 
@@ -190,6 +191,7 @@ impl TopicState {
             clock: &*shared.seams.wall_clock,
             memory: &shared.memory,
             batch_size: shared.config.batch_size,
+            compressed: shared.config.compression != Compression::None,
             favoured,
         };
         let admitted = partition.admit(view, &terms, attempt)?;

@@ -13,6 +13,8 @@ pub struct ClosedBatch {
     bytes: Bytes,
     header: BatchHeader,
     stamped: bool,
+    /// The checksum of the records as they are in the bytes, if it is known.
+    records_crc: Option<u32>,
     /// What was asked for, which a batch that did not shrink does not carry; its parts are compressed anew.
     pub(super) compression: Compression,
     pub(super) level: Option<i32>,
@@ -20,9 +22,11 @@ pub struct ClosedBatch {
 }
 
 impl ClosedBatch {
-    /// `buffer` holds the room of a header and then `record_count` encoded records.
+    /// `buffer` holds the room of a header and then `record_count` encoded records, whose checksum is `records_crc`, if it is
+    /// known.
     pub(super) fn new(
         mut buffer: Vec<u8>,
+        mut records_crc: Option<u32>,
         record_count: u32,
         base_timestamp: i64,
         max_timestamp: i64,
@@ -33,6 +37,7 @@ impl ClosedBatch {
         let mut carried = Compression::None;
         if let Some(smaller) = compression::compress_batch(&buffer, compression, level) {
             buffer = smaller;
+            records_crc = None;
             carried = compression;
         }
         // OpenBatch keeps sizes and counts far below 2^31.
@@ -56,7 +61,15 @@ impl ClosedBatch {
         if let Some(head) = buffer.first_chunk_mut() {
             *head = header.to_bytes();
         }
-        Self { bytes: Bytes::from(buffer), header, stamped: false, compression, level, uncompressed_size }
+        Self {
+            bytes: Bytes::from(buffer),
+            header,
+            stamped: false,
+            records_crc,
+            compression,
+            level,
+            uncompressed_size,
+        }
     }
 
     /// Gives the batch its place in the stream of an idempotent producer, and its checksum. A batch that is stamped keeps its
@@ -93,7 +106,12 @@ impl ClosedBatch {
         if let Some((head, records)) = bytes.split_first_chunk_mut::<HEADER_SIZE>() {
             *head = self.header.to_bytes();
             let checksummed = head.get(crc::CHECKSUMMED_AT..).unwrap_or_default();
-            self.header.crc = crc::compute_parts(checksummed, records);
+            self.header.crc = match self.records_crc {
+                Some(records_crc) => {
+                    crc::combine(crc::compute_parts(checksummed, &[]), records_crc, records.len())
+                }
+                None => crc::compute_parts(checksummed, records),
+            };
             *head = self.header.to_bytes();
         }
         self.bytes = bytes.freeze();

