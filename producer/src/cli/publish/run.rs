@@ -196,6 +196,7 @@ impl Publisher<'_> {
         headers: &[HeaderRef<'_>],
     ) -> Result<(), End> {
         standing.look(self.wall_clock);
+        let parser = Arc::clone(&self.parser);
         if let (Some((book, _)), Some((begin, bytes))) = (&mut self.position, block.place()) {
             book.came(begin, bytes);
         }
@@ -212,7 +213,7 @@ impl Publisher<'_> {
                     return Err(End::Interrupted);
                 }
             }
-            self.publish_piece(piece.item, standing, headers).await?;
+            self.publish_piece(piece.item, &parser, standing, headers).await?;
         }
         Ok(())
     }
@@ -220,6 +221,7 @@ impl Publisher<'_> {
     async fn publish_piece(
         &mut self,
         item: Item<'_>,
+        parser: &Parser,
         standing: &mut Standing,
         headers: &[HeaderRef<'_>],
     ) -> Result<(), End> {
@@ -232,13 +234,12 @@ impl Publisher<'_> {
             standing.look(self.wall_clock);
         }
         let mut scratch = std::mem::take(&mut standing.scratch);
-        let parser = Arc::clone(&self.parser);
         let parsed = match parser.parse(item, &mut scratch) {
             Ok(parsed) => parsed,
             Err(malformed) => return self.reject(place, &malformed.to_string()),
         };
-        let (number, topic) = match self.route(parsed.topic.as_deref(), place).await? {
-            Some(route) => route,
+        let number = match self.route(parsed.topic.as_deref(), place).await? {
+            Some(number) => number,
             None => return Ok(()),
         };
         let own_headers;
@@ -255,8 +256,10 @@ impl Publisher<'_> {
             value: parsed.value.as_deref(),
             headers,
         };
+        let Some(topic) = self.routes.topic(number) else { return Ok(()) };
         let admitted = match topic.try_send(view) {
             Err(Rejection::Full { .. } | Rejection::NotYetKnown { .. }) => {
+                let topic = topic.clone();
                 let admitted = self.send_patiently(&topic, view).await?;
                 standing.look(self.wall_clock);
                 admitted
@@ -278,9 +281,9 @@ impl Publisher<'_> {
     }
 
     /// The record's topic; `None` if it has none that can be, and that was skipped.
-    async fn route(&mut self, name: Option<&str>, place: Place) -> Result<Option<(usize, Topic)>, End> {
+    async fn route(&mut self, name: Option<&str>, place: Place) -> Result<Option<usize>, End> {
         match self.routes.find(name).await {
-            Ok(number) => Ok(self.routes.topic(number).cloned().map(|topic| (number, topic))),
+            Ok(number) => Ok(Some(number)),
             Err(NoRoute::Record(why)) => self.reject(place, &why).map(|()| None),
             Err(NoRoute::Run(why)) => Err(End::Hopeless(why)),
         }
