@@ -17,7 +17,7 @@ use crate::failure::{During, Failure, Outcome};
 use crate::offsets;
 use crate::run::{Latency, Meter, Run, histogram, tell};
 
-/// Reads a topic with librdkafka, and prints what that was as JSON.
+/// Reads a topic with librdkafka, and prints what that was as JSON
 ///
 /// From the beginning it reads what is there. With --tail it prints "reading" once it stands at the end, reads what comes
 /// until standard input ends, and then on to what is the end by then.

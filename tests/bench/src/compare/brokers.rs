@@ -44,7 +44,7 @@ impl Host {
         led.ok_or_else(|| Failure(format!("{topic}: not all of {partitions} partitions have a leader")))
     }
 
-    /// Deletes it, so that disks and caches do not fill up.
+    /// Deletes it, so that disks and caches do not fill up; returns when it is gone, so that nobody else meets the work.
     pub fn delete_topic(&self, topic: &str) -> Outcome<()> {
         let client: AdminClient<DefaultClientContext> =
             librdkafka::config(&self.address).create().during("librdkafka")?;
@@ -54,7 +54,8 @@ impl Host {
         for result in deleted.during("deleting a topic")? {
             result.map_err(|(name, code)| Failure(format!("topic {name} cannot be deleted: {code}")))?;
         }
-        Ok(())
+        let gone = wait_within(LIMIT, || (!has_folder_of(topic, &self.data_dir)).then_some(()));
+        gone.ok_or_else(|| Failure(format!("{topic} is deleted, and still in {}", self.data_dir.display())))
     }
 
     /// Takes everything of its data out of the page cache, once it is on disk.
@@ -66,6 +67,23 @@ impl Host {
         }
         Ok(())
     }
+}
+
+/// Whether a folder of this topic is in a broker's directory: `topics/NAME`, or `NAME-PARTITION…` as Apache Kafka has it, also while
+/// it deletes it.
+fn has_folder_of(topic: &str, dir: &Path) -> bool {
+    let is_of = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.strip_prefix(topic).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    // One that vanishes while it is looked at is none.
+    let within = |dir: &Path| {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let is_listed = within(dir).into_iter().chain(within(&dir.join("topics"))).any(|path| is_of(&path));
+    // Ours goes there first, under another name.
+    is_listed || !within(&dir.join("trash")).is_empty()
 }
 
 fn files(dir: &Path) -> Outcome<Vec<PathBuf>> {
@@ -162,7 +180,7 @@ impl Kafka {
             .env("KAFKA_LIBS", jars)
             .env("KAFKA_PORT", ports::free_port().to_string())
             // Deleted topics leave at once, as ours do.
-            .env("KAFKA_PROPERTIES", "log.segment.delete.delay.ms=1000\nlog.initial.task.delay.ms=1000")
+            .env("KAFKA_PROPERTIES", "log.segment.delete.delay.ms=100\nlog.initial.task.delay.ms=100")
             .env("GAPLESS_BIN_DIR", binaries::folder())
             .stdin(Stdio::null())
             .output()
@@ -187,5 +205,24 @@ impl Drop for Kafka {
         // There is nobody left to tell; the directory goes anyway.
         let _ =
             Command::new(&self.script).arg("stop").env("KAFKA_DIR", &self.dir).stdin(Stdio::null()).output();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_is_still_there_is_seen_and_its_namesake_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["bench-1-0.0123-delete", "bench-20-0", "topics/bench-3", "trash"] {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        let found =
+            ["bench-1", "bench-2", "bench-20", "bench-3"].map(|topic| has_folder_of(topic, dir.path()));
+        assert_eq!(found, [true, false, true, true]);
+        fs::create_dir(dir.path().join("trash/7")).unwrap();
+        assert!(has_folder_of("bench-2", dir.path()));
+        assert_eq!(files(dir.path()).unwrap(), Vec::<PathBuf>::new());
     }
 }

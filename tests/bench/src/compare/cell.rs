@@ -108,9 +108,10 @@ pub fn cells(workload: &Workload, having: Having) -> Vec<Cell> {
             for preset in workload.presets {
                 let can_be_had = (broker != B::Kafka || having.kafka) && (*client != C::Java || having.java);
                 // Elsewhere our client at the other broker, and its defaults, are of less interest than time.
-                let of_interest = workload.is_full || workload.kind != Kind::Flood || broker != B::Kafka;
+                let of_interest = workload.is_full || workload.kind == Kind::TailRead || broker != B::Kafka;
+                let reads = workload.kind == Kind::ReadBack;
                 let tuned_peer = *client == C::Librdkafka && *preset == P::Tuned;
-                if can_be_had && (of_interest || tuned_peer) {
+                if can_be_had && (of_interest || tuned_peer || reads) {
                     all.push(Cell::new(*client, *preset, broker));
                 }
             }
@@ -118,6 +119,21 @@ pub fn cells(workload: &Workload, having: Having) -> Vec<Cell> {
     }
     all
 }
+
+/// How often a cell is measured, if others are so often: whoever takes long is asked less often.
+pub fn rounds_of(workload: &Workload, cell: Cell, rounds: usize) -> usize {
+    let has_many = workload.variants.iter().any(|variant| variant.partitions >= MANY_PARTITIONS);
+    let most = match (cell.client, cell.broker) {
+        // A flush of each of a thousand files for each request: a million queued records take a minute.
+        (_, Broker::Kafka) if has_many => 1,
+        // A virtual machine has to warm up each time.
+        (Client::Java, _) => 3,
+        _ => workload.rounds_max,
+    };
+    rounds.min(most)
+}
+
+const MANY_PARTITIONS: i32 = 1000;
 
 /// Both sides of a comparison of latencies: each is measured at shares of what the slower one can do.
 pub fn sides(workload: &Workload, having: Having) -> Vec<[Cell; 2]> {
@@ -171,6 +187,18 @@ mod tests {
         for side in WORKLOADS.iter().flat_map(|workload| sides(workload, all)) {
             assert_ne!(side[0], side[1]);
         }
+    }
+
+    #[test]
+    fn whoever_takes_long_is_measured_less_often() {
+        let find = |name| WORKLOADS.iter().find(|workload| workload.name == name).unwrap();
+        let tuned = |client, broker| Cell::new(client, Preset::Tuned, broker);
+        let (ours, kafka) = (tuned(Client::Ours, Broker::Ours), tuned(Client::Librdkafka, Broker::Kafka));
+        assert_eq!(rounds_of(find("100B-os"), ours, 5), 5);
+        assert_eq!(rounds_of(find("100B-os"), tuned(Client::Java, Broker::Ours), 5), 3);
+        assert_eq!(rounds_of(find("partitions-1000"), ours, 5), 3);
+        assert_eq!(rounds_of(find("partitions-1000"), kafka, 5), 1);
+        assert_eq!(rounds_of(find("compressed"), ours, 2), 2);
     }
 
     #[test]

@@ -26,8 +26,6 @@ const BYTES_PER_SECOND: f64 = 60e6;
 const RECORDS_PER_SECOND: f64 = 400e3;
 /// A virtual machine compiles what runs often: what it sends in the first seconds does not count for its rate.
 const WARM_UP_SECONDS: f64 = 1.5;
-/// Each takes long for that.
-pub const ROUNDS_MAX: usize = 3;
 
 /// One run. CPU time is of the whole process, from the start of the virtual machine on, and of all records; the rate is of those
 /// behind the warm-up.

@@ -1,7 +1,7 @@
 //! Runs a workload: each cell in turn, round after round.
 
 use super::brokers::{Host, Ours};
-use super::cell::{Broker, Cell, Client, cells, turned};
+use super::cell::{Broker, Cell, Client, cells, rounds_of, turned};
 use super::java;
 use super::processes::{Background, told};
 use super::results::Group;
@@ -34,7 +34,7 @@ fn rounds(session: &mut Session, workload: &Workload, variant: &Variant, ours: &
     let all = cells(workload, session.having());
     for round in 0..session.report.rounds {
         for cell in turned(&all, round) {
-            if cell.client == Client::Java && round >= java::ROUNDS_MAX {
+            if round >= rounds_of(workload, cell, session.report.rounds) {
                 continue;
             }
             let flushed = watch_flushes(workload, variant, cell).then(|| Flushes::of(&ours.broker));

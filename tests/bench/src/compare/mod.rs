@@ -39,6 +39,7 @@ use workload::WORKLOADS;
 /// against our broker and against Apache Kafka; our command line beside kcat. In turn, round after round: nothing is compared that
 /// was not measured in the same minutes. What cannot be had here (Java, Maven or jars, kcat) is named and left out.
 #[derive(Debug, Args)]
+#[command(after_long_help = workload::help())]
 pub struct CompareArgs {
     /// A few minutes instead of most of an hour: one round, shorter, at half load only
     #[arg(long)]

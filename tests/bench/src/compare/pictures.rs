@@ -237,12 +237,14 @@ fn chart(pair: &Pair<'_>, area: &Area<'_>) -> Outcome<()> {
         .margin(10)
         .x_label_area_size(24)
         .y_label_area_size(48)
-        .build_cartesian_2d(0.0..100.0, (range.least / 2.0..range.most * 4.0).log_scale())
+        .build_cartesian_2d(0.0..90.0, (range.least / 2.0..range.most * 4.0).log_scale())
         .during("drawing")?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
-        .x_labels(6)
+        .x_labels(10)
+        .x_label_formatter(&|load| format!("{load:.0} %"))
+        .y_labels(6)
         .y_label_formatter(&|value| figure(*value))
         .draw()
         .during("drawing")?;

@@ -101,18 +101,19 @@ impl<'a> Question<'a> {
     }
 }
 
+impl Sample {
+    fn answers(&self, question: Question<'_>) -> bool {
+        self.workload == question.workload
+            && self.variant == question.variant
+            && self.cell == question.cell
+            && self.load == question.load
+    }
+}
+
 impl Report {
     /// The runs that answer a question.
     pub fn runs<'a>(&'a self, question: Question<'a>) -> impl Iterator<Item = &'a Run> {
-        self.samples
-            .iter()
-            .filter(move |sample| {
-                sample.workload == question.workload
-                    && sample.variant == question.variant
-                    && sample.cell == question.cell
-                    && sample.load == question.load
-            })
-            .map(|sample| &sample.run)
+        self.samples.iter().filter(move |sample| sample.answers(question)).map(|sample| &sample.run)
     }
 
     /// One figure of them; `None` where it was not measured.
@@ -123,6 +124,25 @@ impl Report {
     /// The median of one figure.
     pub fn median(&self, question: Question<'_>, figure: impl Fn(&Run) -> Option<f64>) -> Option<f64> {
         self.summary(question, figure).map(|summary| summary.median)
+    }
+
+    /// One figure of one by that of another: the median over the rounds, since what is measured in the same round meets the same
+    /// state of the machine.
+    pub fn ratio(
+        &self,
+        one: Question<'_>,
+        other: Question<'_>,
+        figure: impl Fn(&Run) -> Option<f64>,
+    ) -> Option<f64> {
+        let rounds = (0..self.rounds).filter_map(|round| {
+            let of = |question: Question<'_>| {
+                let sample =
+                    self.samples.iter().find(|sample| sample.round == round && sample.answers(question))?;
+                figure(&sample.run)
+            };
+            Some(of(one)? / of(other)?)
+        });
+        Some(Summary::of(rounds)?.median)
     }
 
     /// Records a second.
@@ -227,6 +247,10 @@ mod tests {
         assert_eq!(rate, Summary { least: 1.0, median: 2.0, most: 3.0, modes: None });
         assert_eq!(report.rate(Question::most("read-back", ours)), None);
         assert_eq!(report.cells_of("100B-os"), [ours, kafka]);
+
+        let ratio = |one, other| report.ratio(one, other, |run| Some(run.records_per_second()));
+        assert_eq!(ratio(question.load(50), question), Some(9.0), "of the first round");
+        assert_eq!(ratio(question.load(80), question), None);
 
         let text = serde_json::to_string(&report).unwrap();
         let read: Report = serde_json::from_str(&text).unwrap();

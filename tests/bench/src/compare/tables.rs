@@ -53,7 +53,7 @@ fn head(report: &Report, to: &mut String) {
     line(
         to,
         format!(
-            "Made by `{}` in {} minutes: {} rounds of {} s for each figure, interleaved; a figure is a median, with the \
+            "Made by `{}` in {} minutes: {} rounds of {} s for each figure (fewer where each takes long), interleaved; a figure is a median, with the \
              least and the most behind it. {}, {} cores, {} GB, Linux {}, {}; load before it began: {}. {}.",
             report.command,
             figure(report.total_seconds / 60.0),
@@ -83,7 +83,11 @@ fn head(report: &Report, to: &mut String) {
 }
 
 fn targets(report: &Report, to: &mut String) {
-    section(to, "Targets", "Ratios of medians of this run.");
+    section(
+        to,
+        "Targets",
+        "Of the ratios of each round the median; of what was not measured side by side the ratio of medians.",
+    );
     header(to, &["", "target", "measured", "met"].map(str::to_owned));
     for verdict in verdicts(report) {
         let met = verdict.is_met().map_or("", |met| if met { "yes" } else { "**no**" });

@@ -265,11 +265,8 @@ struct Ratio<'a> {
 
 impl Ratio<'_> {
     fn of(self, what: impl Into<String>, one: Cell, other: Cell, figure: fn(&Run) -> Option<f64>) -> Unbound {
-        let median = |cell| {
-            let question = Question { workload: self.workload, variant: self.variant, cell, load: self.load };
-            self.report.median(question, figure)
-        };
-        Unbound { what: what.into(), value: median(one).zip(median(other)).map(|(one, other)| one / other) }
+        let of = |cell| Question { workload: self.workload, variant: self.variant, cell, load: self.load };
+        Unbound { what: what.into(), value: self.report.ratio(of(one), of(other), figure) }
     }
 }
 

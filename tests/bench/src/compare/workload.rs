@@ -18,6 +18,8 @@ pub struct Workload {
     pub is_full: bool,
     /// Latencies are measured too, below the maximum.
     pub has_latency: bool,
+    /// No more rounds than that, where time is short and no target depends on it.
+    pub rounds_max: usize,
 }
 
 /// What is done.
@@ -59,6 +61,9 @@ pub enum Durability {
     Fsync,
 }
 
+/// For what has no target of its own, or takes long.
+const FEW_ROUNDS: usize = 3;
+
 const BOTH: &[Preset] = &[Preset::Defaults, Preset::Tuned];
 
 /// The variant that others differ from.
@@ -73,7 +78,16 @@ const PLAIN: Variant = Variant {
 };
 
 const fn flood(name: &'static str, what: &'static str, variants: &'static [Variant]) -> Workload {
-    Workload { name, what, kind: Kind::Flood, presets: BOTH, variants, is_full: false, has_latency: false }
+    Workload {
+        name,
+        what,
+        kind: Kind::Flood,
+        presets: BOTH,
+        variants,
+        is_full: false,
+        has_latency: false,
+        rounds_max: usize::MAX,
+    }
 }
 
 /// All of them, in the order in which they are measured and printed.
@@ -107,30 +121,40 @@ pub const WORKLOADS: [Workload; 12] = [
     Workload {
         presets: &[Preset::Defaults],
         is_full: true,
+        rounds_max: FEW_ROUNDS,
         ..flood(
             "defaults",
             "100-byte records, clients and brokers as they come: ours answers from the disk, Apache Kafka from the page cache",
             &[Variant { durability: Durability::Default, ..PLAIN }],
         )
     },
-    flood(
-        "compressed",
-        "100-byte records like lines of a log, batches compressed by the client: lz4 / zstd",
-        &[
-            Variant { label: "lz4", codec: Codec::Lz4, ..PLAIN },
-            Variant { label: "zstd", codec: Codec::Zstd, ..PLAIN },
-        ],
-    ),
-    flood(
-        "partitions-16",
-        "100-byte records to 16 partitions in turn",
-        &[Variant { partitions: 16, ..PLAIN }],
-    ),
-    flood(
-        "partitions-1000",
-        "100-byte records to 1,000 partitions in turn, acknowledged from the disk",
-        &[Variant { partitions: 1000, durability: Durability::Fsync, ..PLAIN }],
-    ),
+    Workload {
+        rounds_max: FEW_ROUNDS,
+        ..flood(
+            "compressed",
+            "100-byte records like lines of a log, batches compressed by the client: lz4 / zstd",
+            &[
+                Variant { label: "lz4", codec: Codec::Lz4, ..PLAIN },
+                Variant { label: "zstd", codec: Codec::Zstd, ..PLAIN },
+            ],
+        )
+    },
+    Workload {
+        rounds_max: FEW_ROUNDS,
+        ..flood(
+            "partitions-16",
+            "100-byte records to 16 partitions in turn",
+            &[Variant { partitions: 16, ..PLAIN }],
+        )
+    },
+    Workload {
+        rounds_max: FEW_ROUNDS,
+        ..flood(
+            "partitions-1000",
+            "100-byte records to 1,000 partitions in turn, acknowledged from the disk",
+            &[Variant { partitions: 1000, durability: Durability::Fsync, ..PLAIN }],
+        )
+    },
     Workload {
         has_latency: true,
         ..flood(
@@ -141,6 +165,7 @@ pub const WORKLOADS: [Workload; 12] = [
     },
     Workload {
         kind: Kind::TailRead,
+        rounds_max: FEW_ROUNDS,
         presets: &[Preset::Tuned],
         ..flood(
             "tail-read",
@@ -171,6 +196,18 @@ pub const WORKLOADS: [Workload; 12] = [
         )
     },
 ];
+
+/// The table for whoever asks what there is.
+pub fn help() -> String {
+    let lines = WORKLOADS.iter().map(|workload| format!("  {:<16} {}\n", workload.name, workload.what));
+    format!(
+        "Workloads:\n{}\nExamples:\n  \
+         tests/bench/compare --quick                        a first look\n  \
+         tests/bench/compare --out docs/performance         all of it, on an idle machine\n  \
+         tests/bench/compare --only 100B-os,file --rounds 9 two lines, and more certain of them\n",
+        lines.collect::<String>()
+    )
+}
 
 #[cfg(test)]
 mod tests {

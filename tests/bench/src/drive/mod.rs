@@ -21,7 +21,7 @@ use crate::values::Values;
 use ledger::Told;
 use schedule::{Limit, Schedule};
 
-/// Sends for a while with one client, and prints what that was as JSON.
+/// Sends for a while with one client, and prints what that was as JSON
 ///
 /// Without --rate as many records go as there is room for; with it, each record is due at its time, and its latency counts from
 /// then on, however late it could be sent.

@@ -30,14 +30,17 @@ pub struct Schedule {
     interval: f64,
     /// All of them.
     pub records: u64,
+    tick: Duration,
 }
 
 /// Who waits for what is due wakes up no more often: a thread that sleeps for less mostly pays for waking up.
 const TICK: Duration = Duration::from_micros(100);
+/// Of many who wait, each wakes up the less often, or a machine would do nothing else.
+const TICK_PER_SENDER: Duration = Duration::from_micros(20);
 
 impl Schedule {
     pub fn new(start: Instant, rate: f64, seconds: f64) -> Self {
-        Self { start, interval: 1.0 / rate, records: (rate * seconds) as u64 }
+        Self { start, interval: 1.0 / rate, records: (rate * seconds) as u64, tick: TICK }
     }
 
     /// What the `part`th of so many senders has of it: every so manyth record.
@@ -47,6 +50,7 @@ impl Schedule {
             start: self.start + offset,
             interval: self.interval * parts as f64,
             records: self.records / parts as u64,
+            tick: TICK.max(TICK_PER_SENDER * parts as u32),
         }
     }
 
@@ -63,7 +67,7 @@ impl Schedule {
 
     /// How long to wait for what is due next.
     pub fn pause(&self, sent: u64, now: Instant) -> Duration {
-        self.due(sent).saturating_duration_since(now).max(TICK)
+        self.due(sent).saturating_duration_since(now).max(self.tick)
     }
 }
 
@@ -92,6 +96,7 @@ mod tests {
         let all = Schedule::new(start, 1000.0, 1.0);
         let shares: Vec<_> = (0..4).map(|part| all.share(part, 4)).collect();
         assert_eq!(shares.iter().map(|share| share.records).sum::<u64>(), 1000);
+        assert_eq!(all.share(0, 50).pause(0, start + Duration::from_secs(1)), Duration::from_millis(1));
         for number in 0..1000 {
             let share = shares[number as usize % 4].due(number / 4);
             assert!(share.max(all.due(number)) - share.min(all.due(number)) < Duration::from_micros(1));
