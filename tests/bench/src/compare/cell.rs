@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::workload::{Kind, Workload};
+use super::workload::{Durability, Kind, Variant, Workload};
 use crate::drive::{Codec, Preset};
 
 /// Who sends, or reads.
@@ -86,12 +86,12 @@ pub struct Having {
 pub fn cells(workload: &Workload, having: Having) -> Vec<Cell> {
     use {Broker as B, Client as C, Preset as P};
     let mut all = Vec::new();
-    // It knows neither partitions nor codecs, and has one connection.
-    let is_for_bare = workload.kind == Kind::Flood
-        && workload
-            .variants
-            .iter()
-            .all(|variant| (variant.partitions, variant.producers, variant.codec) == (1, 1, Codec::None));
+    // It knows neither partitions nor codecs, has one connection, and nothing that could be left untouched.
+    let is_plain = |variant: &Variant| {
+        (variant.partitions, variant.producers, variant.codec) == (1, 1, Codec::None)
+            && variant.durability != Durability::Default
+    };
+    let is_for_bare = workload.kind == Kind::Flood && workload.variants.iter().all(is_plain);
     if is_for_bare && workload.is_full {
         all.push(Cell::new(C::Bare, P::Defaults, B::Bare));
     }
@@ -107,11 +107,12 @@ pub fn cells(workload: &Workload, having: Having) -> Vec<Cell> {
         for broker in [B::Ours, B::Kafka] {
             for preset in workload.presets {
                 let can_be_had = (broker != B::Kafka || having.kafka) && (*client != C::Java || having.java);
-                // Elsewhere our client at the other broker, and its defaults, are of less interest than time.
-                let of_interest = workload.is_full || workload.kind == Kind::TailRead || broker != B::Kafka;
-                let reads = workload.kind == Kind::ReadBack;
-                let tuned_peer = *client == C::Librdkafka && *preset == P::Tuned;
-                if can_be_had && (of_interest || tuned_peer || reads) {
+                // Brokers are compared with the same client, tuned; the rest at the other one costs more time than it tells.
+                let is_of_interest = broker == B::Ours
+                    || (*client, *preset) == (C::Librdkafka, P::Tuned)
+                    || workload.is_full
+                    || matches!(workload.kind, Kind::TailRead | Kind::ReadBack);
+                if can_be_had && is_of_interest {
                     all.push(Cell::new(*client, *preset, broker));
                 }
             }
@@ -133,7 +134,8 @@ pub fn rounds_of(workload: &Workload, cell: Cell, rounds: usize) -> usize {
     rounds.min(most)
 }
 
-const MANY_PARTITIONS: i32 = 1000;
+/// From so many on, what a broker does for each partition is what a run costs.
+pub const MANY_PARTITIONS: i32 = 1000;
 
 /// Both sides of a comparison of latencies: each is measured at shares of what the slower one can do.
 pub fn sides(workload: &Workload, having: Having) -> Vec<[Cell; 2]> {

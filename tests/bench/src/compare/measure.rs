@@ -1,7 +1,7 @@
 //! Runs a workload: each cell in turn, round after round.
 
 use super::brokers::{Host, Ours};
-use super::cell::{Broker, Cell, Client, cells, rounds_of, turned};
+use super::cell::{Broker, Cell, Client, MANY_PARTITIONS, cells, rounds_of, turned};
 use super::java;
 use super::processes::{Background, told};
 use super::results::Group;
@@ -24,18 +24,21 @@ pub fn workload(session: &mut Session, workload: &Workload) -> Outcome<()> {
         let ours = Ours::start(&session.work, variant.durability)?;
         match workload.kind {
             Kind::ReadBack => read_back(session, workload, variant, &ours.host)?,
-            _ => rounds(session, workload, variant, &ours)?,
+            _ => rounds(session, workload, variant, ours)?,
         }
     }
     session.save()
 }
 
-fn rounds(session: &mut Session, workload: &Workload, variant: &Variant, ours: &Ours) -> Outcome<()> {
+fn rounds(session: &mut Session, workload: &Workload, variant: &Variant, mut ours: Ours) -> Outcome<()> {
     let all = cells(workload, session.having());
     for round in 0..session.report.rounds {
         for cell in turned(&all, round) {
             if round >= rounds_of(workload, cell, session.report.rounds) {
                 continue;
+            }
+            if goes_with_its_broker(variant, cell.broker) {
+                ours = Ours::start(&session.work, variant.durability)?;
             }
             let flushed = watch_flushes(workload, variant, cell).then(|| Flushes::of(&ours.broker));
             let run = match workload.kind {
@@ -83,9 +86,15 @@ pub fn send(
         }
         told(&arguments)
     };
-    let deleted = host.delete_topic(&topic);
+    let deleted = if goes_with_its_broker(variant, cell.broker) { Ok(()) } else { host.delete_topic(&topic) };
     settle();
     deleted.and(run)
+}
+
+/// Our broker takes its time to delete a thousand partitions, so as to disturb nobody: a new one on an empty directory is there at
+/// once.
+fn goes_with_its_broker(variant: &Variant, broker: Broker) -> bool {
+    broker == Broker::Ours && variant.partitions >= MANY_PARTITIONS
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -168,6 +168,9 @@ impl CompareArgs {
         if let Ok(kcat) = version_of(&PathBuf::from("sh"), &["-c", "kcat -V 2>&1 | grep -m1 -i version"]) {
             versions.push(("kcat:".to_owned(), kcat));
         }
+        if let Ok(commit) = version_of(Path::new("git"), &["describe", "--always", "--dirty"]) {
+            versions.push(("commit".to_owned(), commit));
+        }
         // The programs under test are there before anything is measured.
         let broker = binaries::path("gapless-broker");
         version_of(&broker, &["--version"])?;

@@ -177,7 +177,7 @@ pub const WORKLOADS: [Workload; 12] = [
         kind: Kind::ReadBack,
         ..flood(
             "read-back",
-            "librdkafka reads 1,000-byte records from the beginning: cached / cold",
+            "librdkafka reads 1,000-byte records from the beginning: cached / cold (posix_fadvise DONTNEED on all files of the broker)",
             &[
                 Variant { label: "cached", size: 1000, ..PLAIN },
                 Variant { label: "cold", size: 1000, is_cold: true, ..PLAIN },
