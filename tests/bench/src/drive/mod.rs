@@ -57,7 +57,7 @@ pub struct DriveArgs {
     /// Before it
     #[arg(long, default_value_t = 0.5)]
     warm_up: f64,
-    /// The measured phase ends earlier when so many bytes of values are sent
+    /// Each phase ends earlier when so many bytes of values are sent
     #[arg(long, default_value_t = u64::MAX)]
     bytes_max: u64,
     /// Records due a second, of all producers together
@@ -127,8 +127,9 @@ impl DriveArgs {
             Library::Ours => Box::new(ours::Ours::open(self)?),
             Library::Librdkafka => Box::new(librdkafka::Librdkafka::open(self)?),
         };
+        let records_max = self.bytes_max / self.size as u64;
         let before = offsets::end(&self.address, &self.topic, self.partitions)?;
-        let warm_up = self.phase(&*fleet, &values, self.warm_up, u64::MAX)?;
+        let warm_up = self.phase(&*fleet, &values, self.warm_up, records_max)?;
         let told = fleet.settle(warm_up)?;
         if told.acked != warm_up {
             return Err(Failure(format!("warm-up: {} of {warm_up} records acknowledged", told.acked)));
@@ -137,7 +138,7 @@ impl DriveArgs {
 
         let meter = Meter::begin(self.broker_pid)?;
         let begun = Instant::now();
-        let sent = self.phase(&*fleet, &values, self.seconds, self.bytes_max / self.size as u64)?;
+        let sent = self.phase(&*fleet, &values, self.seconds, records_max)?;
         let told = fleet.settle(warm_up + sent)?;
         let seconds = told.at.saturating_duration_since(begun).as_secs_f64();
         let cost = meter.end()?;
