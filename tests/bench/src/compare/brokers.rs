@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use gapless_tests::wait::{LIMIT, wait_within};
 use gapless_tests::{binaries, broker, librdkafka, ports};
@@ -54,7 +55,7 @@ impl Host {
         for result in deleted.during("deleting a topic")? {
             result.map_err(|(name, code)| Failure(format!("topic {name} cannot be deleted: {code}")))?;
         }
-        let gone = wait_within(LIMIT, || (!has_folder_of(topic, &self.data_dir)).then_some(()));
+        let gone = wait_within(DELETION_LIMIT, || (!has_folder_of(topic, &self.data_dir)).then_some(()));
         gone.ok_or_else(|| Failure(format!("{topic} is deleted, and still in {}", self.data_dir.display())))
     }
 
@@ -68,6 +69,9 @@ impl Host {
         Ok(())
     }
 }
+
+/// A thousand partitions take Apache Kafka minutes.
+const DELETION_LIMIT: Duration = Duration::from_secs(300);
 
 /// Whether a folder of this topic is in a broker's directory: `topics/NAME`, or `NAME-PARTITION…` as Apache Kafka has it, also while
 /// it deletes it.
