@@ -75,7 +75,7 @@ impl Record {
         self
     }
 
-    /// Milliseconds since 1970-01-01 UTC; the time of `send` otherwise.
+    /// Milliseconds since 1970-01-01 UTC; the time of `send` otherwise, see [`RecordView::timestamp_ms`].
     #[must_use]
     pub const fn timestamp(mut self, timestamp_ms: i64) -> Self {
         self.timestamp_ms = Some(timestamp_ms);
@@ -144,8 +144,8 @@ impl Record {
 pub struct RecordView<'a> {
     /// The partition, if the caller picks it.
     pub partition: Option<PartitionId>,
-    /// Milliseconds since 1970-01-01 UTC; `None` takes the clock at `send`. A caller with many records spares a clock
-    /// reading each by setting it.
+    /// Milliseconds since 1970-01-01 UTC; `None` takes the time of `send`: exact for the first records of a batch, as of the
+    /// clock's last tick (some milliseconds ago at most) for those that come fast behind them.
     pub timestamp_ms: Option<i64>,
     /// The key; records of one key go to one partition.
     pub key: Option<&'a [u8]>,
