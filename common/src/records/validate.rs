@@ -53,9 +53,11 @@ pub fn validate_from_client(bytes: &[u8], limits: &BatchLimits) -> Result<BatchH
         return Err(BatchError::NotOneBatch { batch: size, available: bytes.len() });
     }
     let records = bytes.get(HEADER_SIZE..).unwrap_or_default();
-    let mut walk = match (check_header(&header), header.attributes.compression()) {
+    // Told only when the checksum is right: before that it need not be the sender's mistake.
+    let (count, codec) = (check_header(&header), header.attributes.compression());
+    let mut walk = match (&count, &codec) {
         (Ok(record_count), Ok(Compression::None)) => {
-            Some(FastWalk::new(records, record_count, header.base_timestamp))
+            Some(FastWalk::new(records, *record_count, header.base_timestamp))
         }
         _ => None,
     };
@@ -63,8 +65,8 @@ pub fn validate_from_client(bytes: &[u8], limits: &BatchLimits) -> Result<BatchH
     if computed != header.crc {
         return Err(BatchError::Crc { stored: header.crc, computed });
     }
-    let record_count = check_header(&header)?;
-    header.max_timestamp = match (walk, header.attributes.compression()?) {
+    let record_count = count?;
+    header.max_timestamp = match (walk, codec?) {
         (Some(walk), _) => {
             let walked = walk.finish().map_err(|stopped| in_record(stopped.index, stopped.error))?;
             walked.ok_or(BatchError::MoreThanCounted { record_count: header.record_count })?.max_timestamp

@@ -131,21 +131,12 @@ impl CompareArgs {
     fn session(&self) -> Outcome<Session> {
         let arguments: Vec<_> = std::env::args().skip(2).collect();
         let work = self.work.canonicalize().during(self.work.display())?;
-        let report = Report {
-            machine: Machine::look(&work)?,
-            command: format!("tests/bench/compare {}", without_work(&arguments).join(" ")).trim().to_owned(),
-            rounds: self.rounds.unwrap_or(if self.quick { 1 } else { 5 }),
-            seconds: self.seconds.unwrap_or(if self.quick { 1.0 } else { 2.0 }),
-            not_measured: Vec::new(),
-            failures: Vec::new(),
-            limits: None,
-            samples: Vec::new(),
-            groups: Vec::new(),
-            awaited_limits: Vec::new(),
-            memory: Vec::new(),
-            starts: Vec::new(),
-            total_seconds: 0.0,
-        };
+        let report = Report::new(
+            Machine::look(&work)?,
+            format!("tests/bench/compare {}", without_work(&arguments).join(" ")).trim().to_owned(),
+            self.rounds.unwrap_or(if self.quick { 1 } else { 5 }),
+            self.seconds.unwrap_or(if self.quick { 1.0 } else { 2.0 }),
+        );
         Ok(Session::new(work, self.out.clone(), report, self.quick))
     }
 

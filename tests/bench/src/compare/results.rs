@@ -77,6 +77,27 @@ pub struct Report {
     pub total_seconds: f64,
 }
 
+impl Report {
+    /// Nothing measured yet.
+    pub const fn new(machine: Machine, command: String, rounds: usize, seconds: f64) -> Self {
+        Self {
+            machine,
+            command,
+            rounds,
+            seconds,
+            not_measured: Vec::new(),
+            failures: Vec::new(),
+            limits: None,
+            samples: Vec::new(),
+            groups: Vec::new(),
+            awaited_limits: Vec::new(),
+            memory: Vec::new(),
+            starts: Vec::new(),
+            total_seconds: 0.0,
+        }
+    }
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
@@ -170,29 +191,16 @@ pub mod testing {
     use crate::usage::Cpu;
 
     pub fn empty() -> Report {
-        Report {
-            machine: Machine {
-                cpu: "an example".to_owned(),
-                cores: 2,
-                memory_bytes: 24_000_000_000,
-                kernel: "6.1".to_owned(),
-                file_system: "ext4".to_owned(),
-                load: "0.00".to_owned(),
-                versions: vec![("gapless".to_owned(), "0.1.0".to_owned())],
-            },
-            command: "tests/bench/compare".to_owned(),
-            rounds: 3,
-            seconds: 2.0,
-            not_measured: Vec::new(),
-            failures: Vec::new(),
-            limits: None,
-            samples: Vec::new(),
-            groups: Vec::new(),
-            awaited_limits: Vec::new(),
-            memory: Vec::new(),
-            starts: Vec::new(),
-            total_seconds: 0.0,
-        }
+        let machine = Machine {
+            cpu: "an example".to_owned(),
+            cores: 2,
+            memory_bytes: 24_000_000_000,
+            kernel: "6.1".to_owned(),
+            file_system: "ext4".to_owned(),
+            load: "0.00".to_owned(),
+            versions: vec![("gapless".to_owned(), "0.1.0".to_owned())],
+        };
+        Report::new(machine, "tests/bench/compare".to_owned(), 3, 2.0)
     }
 
     /// A run of a second with values of 100 bytes: so many million records, so many CPU seconds of client and broker a million.
