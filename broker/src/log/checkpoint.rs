@@ -145,9 +145,17 @@ pub(super) async fn read(
         return Ok(None);
     }
     let size = usize::try_from(size).unwrap_or(usize::MAX);
-    let part = async |from: usize, len: usize| {
+    let part_once = async |from: usize, len: usize| {
         let bytes = file.read_at(from as u64, len).await?;
         io::Result::Ok(decode(site, bytes, producers_max).filter(|read| read.at.next_offset == offset))
+    };
+    let part = async |from: usize, len: usize| match part_once(from, len).await {
+        // A bit may have flipped on the way from the disk, and what cannot be believed is removed.
+        Ok(None) => {
+            file.forget_cached(from as u64, len as u64);
+            part_once(from, len).await
+        }
+        read => read,
     };
     let whole = part(0, size).await;
     if matches!(&whole, Ok(Some(_))) || !size.is_multiple_of(2 * BLOCK) {

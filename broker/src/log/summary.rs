@@ -82,13 +82,21 @@ impl Summary {
             return false;
         }
         let Some(ends) = self.batches else { return self.size == 0 };
-        let Ok(bytes) = read_exact_at(log, ends.last_position, HEADER_SIZE).await else { return false };
-        BatchHeader::parse(&bytes).is_ok_and(|last| {
+        let is_last = |last: BatchHeader| {
             last.crc == ends.last_crc
                 && last.leader_epoch == ends.last_epoch
                 && last.next_offset() == self.next_offset
                 && ends.last_position + last.total_size() as u64 == self.size
-        })
+        };
+        // Twice, since a bit may flip on the way from the disk, and what does not agree is removed.
+        for _ in 0..2 {
+            let Ok(bytes) = read_exact_at(log, ends.last_position, HEADER_SIZE).await else { return false };
+            if BatchHeader::parse(&bytes).is_ok_and(is_last) {
+                return true;
+            }
+            log.forget_cached(ends.last_position, HEADER_SIZE as u64);
+        }
+        false
     }
 
     /// Base offset, size, next offset, largest timestamp (64 bits each), first and last leader epoch (32), position of the

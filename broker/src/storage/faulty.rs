@@ -40,8 +40,11 @@ pub(crate) struct Faults {
     /// Reads of the byte at this position, of any file, fail with this error; 0 is none.
     pub unreadable_at: AtomicU64,
     pub read_error: AtomicI64,
-    /// In so many reads to come a bit flips.
+    /// In so many reads to come of the byte at `flip_at`, of any file, a bit of it flips.
     pub flips: AtomicI64,
+    pub flip_at: AtomicU64,
+    /// Bits that have flipped.
+    pub flipped: AtomicU64,
     /// Nothing can be changed once `changes` more have been made, as if the process had been killed.
     pub dies: AtomicBool,
     pub changes: AtomicI64,
@@ -277,12 +280,15 @@ impl File for FaultyFile {
                 return Err(io::Error::from_raw_os_error(error as i32));
             }
             let bytes = self.inner.read_at(position, len).await?;
+            let flip_at = self.faults.flip_at.load(Ordering::SeqCst).checked_sub(position);
+            let Some(flip_at) = flip_at.filter(|at| *at < bytes.len() as u64) else { return Ok(bytes) };
             if self.faults.flips.fetch_sub(1, Ordering::SeqCst) <= 0 {
                 self.faults.flips.store(0, Ordering::SeqCst);
                 return Ok(bytes);
             }
             let mut flipped = bytes.to_vec();
-            flipped.iter_mut().take(1).for_each(|byte| *byte ^= 1);
+            // Another bit each time.
+            flipped[flip_at as usize] ^= 1 << self.faults.flipped.fetch_add(1, Ordering::SeqCst) % 8;
             Ok(flipped.into())
         })
     }

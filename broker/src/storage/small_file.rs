@@ -136,6 +136,7 @@ pub async fn read<T: DeserializeOwned>(
     match decode(path, format_version, &bytes) {
         // A bit may have flipped on the way, and what is thrown away with this file nobody else knows.
         Err(SmallFileError::Corrupt { .. }) => {
+            file.forget_cached(0, size);
             let again = file.read_at(0, len).await.map_err(failed)?;
             decode(path, format_version, &again).map(Some)
         }

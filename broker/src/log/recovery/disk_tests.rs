@@ -146,7 +146,69 @@ async fn a_bit_that_flips_on_the_way_from_the_disk_moves_no_start() {
     let mut rig = started_at_4().await;
     rig.faults.flips.store(1, Ordering::SeqCst);
     let (log, _) = rig.reopen(Boot::Same).await;
-    assert_eq!(rig.faults.flips.load(Ordering::SeqCst), 0, "it was read");
+    assert_eq!(rig.faults.flipped.load(Ordering::SeqCst), 1, "it was read");
     assert_eq!((log.state(), log.log_start_offset()), (State::Online, Offset(4)));
     assert_eq!(read_all(&log, 4).await, numbered(4..10));
+}
+
+#[tokio::test]
+async fn bits_that_flip_on_the_way_from_the_disk_cut_nothing_off() {
+    // In the offset, the length, the epoch and the value of the last batch; nothing tells that it was flushed.
+    for (byte, flips) in [7, 11, EPOCH_END - 1, 70].into_iter().flat_map(|byte| [(byte, 1), (byte, 2)]) {
+        for boot in [Boot::Same, Boot::Other] {
+            let mut rig = Rig::new(Durability::Fsync).await;
+            let log = rig.create().await;
+            for sent in &numbered_batches(0, 5, 2) {
+                append_durably(&log, sent).await;
+            }
+            let size = rig.segment_bytes(0).await.len();
+            rig.faults.flip_at.store((size - size / 5 + byte) as u64, Ordering::SeqCst);
+            rig.faults.flips.store(flips, Ordering::SeqCst);
+            let (log, report) = rig.reopen(boot).await;
+            let what = format!("byte {byte}, {flips} times, {boot:?}");
+            assert_eq!(rig.faults.flipped.load(Ordering::SeqCst), flips as u64, "{what}");
+            assert_eq!((log.state(), log.end_offset()), (State::Online, Offset(10)), "{what}");
+            assert_eq!((report.truncated_bytes, &report.saved_as), (0, &None), "{what}");
+            assert_eq!(read_all(&log, 0).await, numbered(0..10), "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_reads_differently_each_time_is_not_cut_off() {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    let log = rig.create().await;
+    for sent in &numbered_batches(0, 5, 2) {
+        append_durably(&log, sent).await;
+    }
+    let before = rig.segment_bytes(0).await;
+    rig.faults.flip_at.store(before.len() as u64 - 3, Ordering::SeqCst);
+    rig.faults.flips.store(7, Ordering::SeqCst);
+    let (log, report) = rig.reopen(Boot::Other).await;
+    let State::Quarantined { at, why } = log.state() else { panic!("{:?}", log.state()) };
+    assert!(at == Offset(8) && why.contains("differs from one reading to the next"), "{at}: {why}");
+    assert_eq!(report.truncated_bytes, 0);
+    assert_eq!(rig.segment_bytes(0).await, before);
+}
+
+#[tokio::test]
+async fn a_bit_that_flips_on_the_way_from_the_disk_costs_no_checkpoint() {
+    let mut rig = Rig::new(Durability::Fsync).await;
+    rig.config.checkpoint_interval_bytes = 100;
+    let log = rig.create().await;
+    for sent in &numbered_batches(0, 5, 2) {
+        append_durably(&log, sent).await;
+        log.notes_written().await;
+    }
+    // Behind the end of the state file, and before that of the checkpoint.
+    let state = rig.read_file(&StateFile::path(Path::new(PARTITION))).await.len();
+    let checkpoint = rig.reopen(Boot::Other).await.1.checkpoint.unwrap();
+    let size = rig.read_file(&crate::log::checkpoint::path(Path::new(PARTITION), checkpoint)).await.len();
+    assert!(state < size - 2, "{state} {size}");
+    rig.faults.flip_at.store(size as u64 - 2, Ordering::SeqCst);
+    rig.faults.flips.store(1, Ordering::SeqCst);
+    let (log, report) = rig.reopen(Boot::Other).await;
+    assert_eq!(rig.faults.flipped.load(Ordering::SeqCst), 1, "it was read");
+    assert_eq!(report.checkpoint, Some(checkpoint));
+    assert_eq!((log.state(), log.end_offset()), (State::Online, Offset(10)));
 }

@@ -24,6 +24,9 @@ use crate::storage::{File, read_ahead, read_exact_at};
 /// Bytes read at once.
 const CHUNK: usize = 1 << 20;
 
+/// So often is one place read at the most until two readings in a row show the same.
+const READINGS_MAX: usize = 5;
+
 /// What the good batches add up to, from the first segment, or from a checkpoint, to the first bad place of the log.
 pub(super) struct Replay {
     pub sequencer: Sequencer,
@@ -151,11 +154,9 @@ impl Replay {
             if contents.summary.size == size {
                 break None;
             }
-            match reader.batch(contents.summary.size, &self.expected, boot).await {
-                Ok(header) => match self.wrong_epoch(&header) {
-                    Some(why) => break Some(Bad { kind: BadKind::OtherEpoch, why }),
-                    None => self.take(&header, &mut contents, index_interval),
-                },
+            let wrong_epoch = |header: &BatchHeader| self.wrong_epoch(header);
+            match reader.batch(contents.summary.size, &self.expected, boot, wrong_epoch).await {
+                Ok(header) => self.take(&header, &mut contents, index_interval),
                 Err(bad) => break Some(bad),
             }
         };
@@ -242,8 +243,48 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The header of the batch at `position`, if a good batch is there.
-    async fn batch(&mut self, position: u64, expected: &Expected, boot: Boot) -> Result<BatchHeader, Bad> {
+    /// The header of the batch at `position`, if a good batch is there, of the right epoch. That it is bad is believed once two
+    /// readings in a row show the same: a bit may have flipped on the way from the disk, and what is taken for a torn tail
+    /// is cut off.
+    async fn batch(
+        &mut self,
+        position: u64,
+        expected: &Expected,
+        boot: Boot,
+        wrong_epoch: impl Fn(&BatchHeader) -> Option<String>,
+    ) -> Result<BatchHeader, Bad> {
+        let mut before = None;
+        for _ in 0..READINGS_MAX {
+            let read = self.read_batch(position, expected, boot).await;
+            let judged = read.and_then(|header| match wrong_epoch(&header) {
+                Some(why) => Err(Bad { kind: BadKind::OtherEpoch, why }),
+                None => Ok(header),
+            });
+            match judged {
+                Err(bad) if bad.kind != BadKind::Unreadable && before.as_ref() != Some(&bad) => {
+                    self.forget(position);
+                    before = Some(bad);
+                }
+                believed => return believed,
+            }
+        }
+        let why = format!("what is there differs from one reading to the next, {READINGS_MAX} times");
+        Err(Bad { kind: BadKind::Unreadable, why })
+    }
+
+    /// The next reading from `position` on asks the disk.
+    fn forget(&mut self, position: u64) {
+        self.window = Bytes::new();
+        self.file.forget_cached(position, self.size - position);
+    }
+
+    /// What one reading shows. Two that differ show something else.
+    async fn read_batch(
+        &mut self,
+        position: u64,
+        expected: &Expected,
+        boot: Boot,
+    ) -> Result<BatchHeader, Bad> {
         let left = self.size - position;
         let whole = |why: String| Bad { kind: BadKind::Whole, why };
         let bytes = self.bytes(position, HEADER_SIZE).await?;
@@ -266,14 +307,21 @@ impl Reader<'_> {
             let kind = if wrong_length { BadKind::ShortButWhole } else { BadKind::Short };
             return Err(Bad { kind, why });
         }
-        let is_good = if size <= CHUNK {
+        let found = if size <= CHUNK {
             let bytes = self.bytes(position, size).await?;
-            bytes.len() == size && records::check_crc(&bytes)
+            if records::check_crc(&bytes) {
+                return Ok(header);
+            }
+            let mut checksum = Checksum::default();
+            checksum.update(bytes.get(Checksum::STARTS_AT..).unwrap_or_default());
+            checksum.finish()
         } else {
-            self.checksum(position, position + size as u64).await.map_err(unreadable)? == header.crc
+            self.checksum(position, position + size as u64).await.map_err(unreadable)?
         };
-        if !is_good {
-            return Err(whole(format!("the checksum of a batch of {size} bytes does not match")));
+        if found != header.crc {
+            let why =
+                format!("a batch of {size} bytes has checksum {found:08x}, its header {:08x}", header.crc);
+            return Err(whole(why));
         }
         Ok(header)
     }
@@ -282,7 +330,7 @@ impl Reader<'_> {
     async fn bytes(&mut self, position: u64, len: usize) -> Result<Bytes, Bad> {
         let len = len.min(usize::try_from(self.size - position).unwrap_or(usize::MAX));
         let ready = |window: &Bytes, window_at: u64| {
-            let skip = usize::try_from(position - window_at).ok()?;
+            let skip = usize::try_from(position.checked_sub(window_at)?).ok()?;
             let end = skip.checked_add(len)?;
             (end <= window.len()).then(|| window.slice(skip..end))
         };
@@ -360,7 +408,7 @@ pub(in crate::log) async fn is_torn_tail(
     let progress = Arc::default();
     let mut reader = Reader { file, size, window: Bytes::new(), window_at: position, progress };
     // A batch that is good by itself is of another epoch than it should be.
-    reader.batch(position, expected, boot).await.is_err_and(|bad| is_torn(boot, bad.kind))
+    reader.batch(position, expected, boot, |_| None).await.is_err_and(|bad| is_torn(boot, bad.kind))
 }
 
 /// Whether these few bytes, fewer than a header, begin the batch that is expected.
