@@ -35,7 +35,7 @@ use crate::storage::{Files, group_flush::GroupFlush};
 /// Age of the oldest unflushed batch at which a background flush begins.
 pub const BACKGROUND_INTERVAL: Duration = Duration::from_secs(1);
 /// Unflushed bytes of one partition at which a background flush begins.
-pub const BACKGROUND_BYTES: u64 = 64 << 20;
+pub const BACKGROUND_BYTES: u64 = 16 << 20;
 
 /// Hears of every flush, for metrics.
 pub trait FlushObserver: Send + Sync + 'static {
