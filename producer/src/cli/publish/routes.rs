@@ -62,6 +62,11 @@ impl<'a> Routes<'a> {
         }
     }
 
+    /// The topic of records that name none.
+    pub fn common(&self) -> Option<(usize, &Topic)> {
+        self.common.and_then(|number| Some((number, self.topic(number)?)))
+    }
+
     pub fn topic(&self, number: usize) -> Option<&Topic> {
         self.topics.get(number)
     }

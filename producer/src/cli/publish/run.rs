@@ -213,9 +213,38 @@ impl Publisher<'_> {
                     return Err(End::Interrupted);
                 }
             }
-            self.publish_piece(piece.item, &parser, standing, headers).await?;
+            if !self.publish_value(piece.item, &parser, standing, headers)? {
+                self.publish_piece(piece.item, &parser, standing, headers).await?;
+            }
         }
         Ok(())
+    }
+
+    /// Sends a piece that is a value and nothing else, as most lines are, if nothing has to be waited for; `false` leaves it to
+    /// [`Publisher::publish_piece`], which costs a line of 100 bytes a third more CPU.
+    fn publish_value(
+        &mut self,
+        item: Item<'_>,
+        parser: &Parser,
+        standing: &Standing,
+        headers: &[HeaderRef<'_>],
+    ) -> Result<bool, End> {
+        let is_ordinary = self.pacer.is_none() && item.size() <= self.record_max;
+        let Some(value) = parser.value_alone(item).filter(|_| is_ordinary) else { return Ok(false) };
+        let Some((number, topic)) = self.routes.common() else { return Ok(false) };
+        let view = RecordView {
+            partition: self.args.partition.map(PartitionId),
+            timestamp_ms: Some(standing.now_ms),
+            key: None,
+            value: Some(value),
+            headers,
+        };
+        match topic.try_send(view) {
+            Ok(delivery) => self.admitted(delivery, number, &view, standing),
+            Err(Rejection::Full { .. } | Rejection::NotYetKnown { .. }) => return Ok(false),
+            Err(rejection) => self.refused(standing.at.place, rejection)?,
+        }
+        Ok(true)
     }
 
     async fn publish_piece(
@@ -268,9 +297,7 @@ impl Publisher<'_> {
         };
         let done = match admitted {
             Ok(delivery) => {
-                self.nulls += u64::from(view.value.is_none());
-                let fingerprint = self.report.is_some().then(|| fingerprint(&mut self.hasher, &view));
-                self.tracker.add(delivery, number, place, size_of_record(&view), fingerprint, standing.now);
+                self.admitted(delivery, number, &view, standing);
                 Ok(())
             }
             Err(rejection) => self.refused(place, rejection),
@@ -278,6 +305,13 @@ impl Publisher<'_> {
         drop(parsed);
         standing.scratch = scratch;
         done
+    }
+
+    /// The producer took it.
+    fn admitted(&mut self, delivery: Delivery, topic: usize, view: &RecordView<'_>, standing: &Standing) {
+        self.nulls += u64::from(view.value.is_none());
+        let fingerprint = self.report.is_some().then(|| fingerprint(&mut self.hasher, view));
+        self.tracker.add(delivery, topic, standing.at.place, size_of_record(view), fingerprint, standing.now);
     }
 
     /// The record's topic; `None` if it has none that can be, and that was skipped.

@@ -115,6 +115,16 @@ impl Parser {
         }
     }
 
+    /// The value of a record that has nothing else, where that can be told at a glance.
+    pub fn value_alone<'a>(&self, item: Item<'a>) -> Option<&'a [u8]> {
+        match (self, item) {
+            (Self::Lines(LineParser { delimiter: None, null: None }) | Self::Raw, Item::Bytes(bytes)) => {
+                Some(bytes)
+            }
+            _ => None,
+        }
+    }
+
     /// The record in a piece. `scratch` is memory for what does not stand there as it is.
     pub fn parse<'a>(&'a self, item: Item<'a>, scratch: &'a mut Vec<u8>) -> Result<Parsed<'a>, Malformed> {
         match (self, item) {
