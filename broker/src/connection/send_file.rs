@@ -41,15 +41,25 @@ mod tests {
 
     use super::*;
 
+    const BUFFER: u32 = 64 << 10;
+
     #[tokio::test]
     #[expect(clippy::disallowed_methods, reason = "the kernel's own sockets are what this is about")]
     async fn a_range_arrives_whole_through_a_socket_that_takes_it_in_parts() {
         let content: Vec<u8> = (0..5_000_000_u32).map(|at| (at % 251) as u8).collect();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&content).unwrap();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Without these the kernel may take all at once.
+        let [listening, connecting] = [(); 2].map(|()| {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.set_send_buffer_size(BUFFER).unwrap();
+            socket.set_recv_buffer_size(BUFFER).unwrap();
+            socket
+        });
+        listening.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = listening.listen(1).unwrap();
         let address = listener.local_addr().unwrap();
-        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (client, accepted) = tokio::join!(connecting.connect(address), listener.accept());
         let (mut client, socket) = (client.unwrap(), accepted.unwrap().0);
         let send = async {
             let mut position = 1_000_000_u64;
