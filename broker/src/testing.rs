@@ -7,7 +7,9 @@ use gapless_common::{
     channel::{Channel, ChannelConfig},
     error_code::ErrorCode,
     protocol::messages::{
-        CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, ProduceRequest, ProduceResponse,
+        CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, ProduceRequest,
+        ProduceResponse,
+        create_partitions::CreatePartitionsTopic,
         create_topics::{CreatableTopic, CreatableTopicConfig},
         delete_topics::DeleteTopicState,
         metadata::MetadataRequestTopic,
@@ -81,6 +83,13 @@ pub(crate) async fn create_with(client: &Channel, topic: &str, settings: &[(&str
     };
     let request = CreateTopicsRequest { topics: vec![topic], ..CreateTopicsRequest::default() };
     client.call(request).await.unwrap().topics[0].error_code
+}
+
+/// Has the topic so many partitions from now on.
+pub(crate) async fn grow(client: &Channel, topic: &str, count: i32) -> ErrorCode {
+    let topic = CreatePartitionsTopic { name: topic.into(), count, assignments: None };
+    let request = CreatePartitionsRequest { topics: vec![topic], ..CreatePartitionsRequest::default() };
+    client.call(request).await.unwrap().results[0].error_code
 }
 
 pub(crate) async fn delete(client: &Channel, topic: &str) -> ErrorCode {

@@ -25,7 +25,10 @@ tool TopicCommand --bootstrap-server "$address" --list | grep -qx "$name-tools"
 tool TopicCommand --bootstrap-server "$address" --describe --topic "$name-tools" | grep -q 'PartitionCount: 2'
 tool ConfigCommand --bootstrap-server "$address" --describe --entity-type topics --entity-name "$name-tools" |
     grep -q 'max.message.bytes=500000'
-echo "  topics created, listed and described"
+tool TopicCommand --bootstrap-server "$address" --alter --topic "$name-tools" --partitions 3
+tool TopicCommand --bootstrap-server "$address" --describe --topic "$name-tools" | grep -q 'PartitionCount: 3'
+tool LogDirsCommand --bootstrap-server "$address" --describe --topic-list "$name-tools" | grep -q "\"$name-tools-2\",\"size\":0"
+echo "  topics created, listed, described, grown; their room in the log directory told"
 
 sent=$(for number in $(seq "$records"); do echo "value $number $(printf 'x%.0s' $(seq $((number % 60))))"; done)
 for codec in none gzip snappy lz4 zstd; do

@@ -3,11 +3,11 @@
 use gapless_common::protocol::{
     ApiKey, Message, Request,
     messages::{
-        ApiVersionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-        DescribeClusterRequest, DescribeConfigsRequest, FetchRequest, FindCoordinatorRequest,
-        InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
-        create_topics, delete_records, delete_topics, describe_configs, fetch, list_offsets, metadata,
-        offset_for_leader_epoch,
+        ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
+        DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeLogDirsRequest,
+        FetchRequest, FindCoordinatorRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+        OffsetForLeaderEpochRequest, create_partitions, create_topics, delete_records, delete_topics,
+        describe_configs, describe_log_dirs, fetch, list_offsets, metadata, offset_for_leader_epoch,
     },
 };
 
@@ -66,6 +66,8 @@ pub fn sample(api: ApiKey, version: i16) -> Sample {
         ),
         ApiKey::OffsetForLeaderEpoch => of(&leader_epoch_request(), version),
         ApiKey::DescribeConfigs => of(&describe_configs_request(), version),
+        ApiKey::DescribeLogDirs => of(&describe_log_dirs_request(), version),
+        ApiKey::CreatePartitions => of(&create_partitions_request(), version),
         ApiKey::DescribeCluster => of(&DescribeClusterRequest::default(), version),
     };
     Sample { api, version, frame: bytes }
@@ -140,6 +142,21 @@ fn delete_records_request() -> DeleteRecordsRequest {
     let partition = delete_records::DeleteRecordsPartition { partition_index: 0, offset: 0 };
     let topic = delete_records::DeleteRecordsTopic { name: TOPIC.into(), partitions: vec![partition] };
     DeleteRecordsRequest { topics: vec![topic], timeout_ms: 1000 }
+}
+
+fn describe_log_dirs_request() -> DescribeLogDirsRequest {
+    let topic = describe_log_dirs::DescribableLogDirTopic { topic: TOPIC.into(), partitions: vec![0] };
+    DescribeLogDirsRequest { topics: Some(vec![topic]) }
+}
+
+fn create_partitions_request() -> CreatePartitionsRequest {
+    let assignment = create_partitions::CreatePartitionsAssignment { broker_ids: vec![1] };
+    let topic = create_partitions::CreatePartitionsTopic {
+        name: TOPIC.into(),
+        count: 2,
+        assignments: Some(vec![assignment]),
+    };
+    CreatePartitionsRequest { topics: vec![topic], timeout_ms: 1000, validate_only: true }
 }
 
 fn leader_epoch_request() -> OffsetForLeaderEpochRequest {

@@ -9,7 +9,7 @@ use gapless_tests::{
 };
 use rdkafka::{
     Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, ResourceSpecifier},
+    admin::{AdminClient, AdminOptions, NewPartitions, ResourceSpecifier},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::RDKafkaErrorCode,
@@ -268,6 +268,40 @@ fn topics_are_created_described_and_deleted() {
     assert_eq!(deleted[1], Err(("absent".to_owned(), RDKafkaErrorCode::UnknownTopicOrPartition)));
     let metadata = client.inner().fetch_metadata(None, LIMIT).unwrap();
     assert!(metadata.topics().iter().all(|topic| topic.name() != "made"));
+}
+
+#[test]
+fn a_topic_that_grows_keeps_its_records_and_takes_more_in_all_of_its_partitions() {
+    let mut broker = Broker::start();
+    let record = |partition: i32, life: &str| Record {
+        partition,
+        value: Some(format!("{life} {partition}").into_bytes()),
+        ..Record::default()
+    };
+    create_topic(broker.address(), "growing", 1, &[]);
+    produce(broker.address(), "growing", &[], &[record(0, "first")]);
+    let client: AdminClient<DefaultClientContext> = config(broker.address()).create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let options = AdminOptions::new().request_timeout(Some(LIMIT));
+    for (count, expected) in
+        [(3, Ok("growing".to_owned())), (2, Err(("growing".to_owned(), RDKafkaErrorCode::InvalidPartitions)))]
+    {
+        let wanted = NewPartitions::new("growing", count);
+        let grown = runtime.block_on(client.create_partitions([&wanted], &options)).unwrap();
+        assert_eq!(grown, [expected]);
+    }
+    for life in ["second", "third"] {
+        let records: Vec<_> = (0..3).map(|partition| record(partition, life)).collect();
+        assert_all_acked(life, &produce(broker.address(), "growing", &[], &records), 3);
+        broker.restart();
+    }
+    let read = consume(broker.address(), "growing", 3);
+    let of = |partition: i32| -> Vec<_> {
+        let of_it = read.iter().filter(|record| record.partition == partition);
+        of_it.map(|record| String::from_utf8(record.value.clone().unwrap()).unwrap()).collect()
+    };
+    assert_eq!(of(0), ["first 0", "second 0", "third 0"]);
+    assert_eq!(of(2), ["second 2", "third 2"]);
 }
 
 #[test]

@@ -5,11 +5,13 @@
 //! data) goes into [`Reply::Later`].
 
 mod api_versions;
+mod create_partitions;
 mod create_topics;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_log_dirs;
 mod fetch;
 mod find_coordinator;
 mod init_producer_id;
@@ -110,6 +112,12 @@ pub async fn dispatch(request: Incoming, mut body: Decoder) -> Result<Reply, Api
             offset_for_leader_epoch::handle(&request, Message::decode(input, version)?)
         }
         ApiKey::DescribeConfigs => describe_configs::handle(&request, Message::decode(input, version)?),
+        ApiKey::DescribeLogDirs => {
+            describe_log_dirs::handle(&request, Message::decode(input, version)?).await
+        }
+        ApiKey::CreatePartitions => {
+            create_partitions::handle(&request, Message::decode(input, version)?).await
+        }
         ApiKey::DescribeCluster => describe_cluster::handle(&request, &Message::decode(input, version)?),
     }
 }
@@ -129,6 +137,8 @@ pub fn errors_of(api: ApiKey) -> &'static [ErrorCode] {
         ApiKey::InitProducerId => init_producer_id::ERRORS,
         ApiKey::OffsetForLeaderEpoch => offset_for_leader_epoch::ERRORS,
         ApiKey::DescribeConfigs => describe_configs::ERRORS,
+        ApiKey::DescribeLogDirs => describe_log_dirs::ERRORS,
+        ApiKey::CreatePartitions => create_partitions::ERRORS,
         ApiKey::DescribeCluster => describe_cluster::ERRORS,
     }
 }

@@ -6,17 +6,20 @@ use gapless_common::{
     channel::Channel,
     error_code::ErrorCode,
     protocol::messages::{
-        DeleteRecordsRequest, DescribeClusterRequest, FetchRequest, FetchResponse, MetadataRequest,
+        CreatePartitionsRequest, DeleteRecordsRequest, DescribeClusterRequest, DescribeLogDirsRequest,
+        FetchRequest, FetchResponse, MetadataRequest,
+        create_partitions::{CreatePartitionsAssignment, CreatePartitionsTopic},
         delete_records::{DeleteRecordsPartition, DeleteRecordsTopic},
+        describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsResult},
         fetch::{FetchPartition, FetchTopic, PartitionData},
         metadata::MetadataRequestTopic,
     },
-    types::TopicId,
+    types::{Offset, TopicId},
 };
 
 use crate::{
-    config::PARTITIONS_MAX,
-    testing::{Rig, append, client, create, create_with, delete, in_flight},
+    config::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX},
+    testing::{Rig, append, client, create, create_with, delete, grow, in_flight},
 };
 
 /// A wait that no test sits out: what is answered later than at once was kept waiting.
@@ -233,5 +236,110 @@ async fn what_a_topic_no_longer_keeps_is_deleted_by_itself() {
     }
     assert_eq!(log("kept").log_start_offset().0, 0);
     assert_eq!(append(&client, "events", "y").await, 1);
+    assert!(broker.stop().await);
+}
+
+fn more(count: i32, brokers: Option<&[&[i32]]>) -> CreatePartitionsTopic {
+    let assignment = |ids: &&[i32]| CreatePartitionsAssignment { broker_ids: ids.to_vec() };
+    let assignments = brokers.map(|brokers| brokers.iter().map(assignment).collect());
+    CreatePartitionsTopic { name: "events".into(), count, assignments }
+}
+
+#[tokio::test]
+async fn partitions_can_only_become_more() {
+    let rig = Rig::new();
+    let broker = rig.start("a").await;
+    let client = client(&broker).await;
+    assert_eq!(grow(&client, "events", 2).await, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(create(&client, "events").await, ErrorCode::NONE);
+    append(&client, "events", "kept").await;
+    let too_many = PARTITIONS_PER_TOPIC_MAX + 1;
+    let table = [
+        (vec![more(1, None)], ErrorCode::INVALID_PARTITIONS),
+        (vec![more(0, None)], ErrorCode::INVALID_PARTITIONS),
+        (vec![more(-1, None)], ErrorCode::INVALID_PARTITIONS),
+        (vec![more(too_many, None)], ErrorCode::INVALID_PARTITIONS),
+        (vec![more(i32::MAX, None)], ErrorCode::INVALID_PARTITIONS),
+        (vec![more(3, Some(&[&[1]]))], ErrorCode::INVALID_REPLICA_ASSIGNMENT),
+        (vec![more(2, Some(&[&[2]]))], ErrorCode::INVALID_REPLICA_ASSIGNMENT),
+        (vec![more(2, Some(&[&[1, 2]]))], ErrorCode::INVALID_REPLICA_ASSIGNMENT),
+        (vec![more(2, None), more(3, None)], ErrorCode::INVALID_REQUEST),
+    ];
+    for (topics, code) in table {
+        let request = CreatePartitionsRequest { topics, ..CreatePartitionsRequest::default() };
+        let results = client.call(request.clone()).await.unwrap().results;
+        for result in &results {
+            assert_eq!(result.error_code, code, "{request:?}");
+            assert!(result.error_message.as_ref().is_some_and(|why| !why.is_empty()), "{request:?}");
+        }
+        assert_eq!(results.len(), request.topics.len());
+    }
+    let mut request = CreatePartitionsRequest {
+        topics: vec![more(2, Some(&[&[1]]))],
+        timeout_ms: 1000,
+        validate_only: true,
+    };
+    let count = || broker.shared.catalogue.by_name("events").unwrap().partitions.len();
+    for (validate_only, expected) in [(true, 1), (false, 2)] {
+        request.validate_only = validate_only;
+        assert_eq!(client.call(request.clone()).await.unwrap().results[0].error_code, ErrorCode::NONE);
+        assert_eq!((count(), broker.shared.catalogue.partitions()), (expected, expected));
+    }
+    assert_eq!(append(&client, "events", "goes on").await, 1);
+    assert!(broker.stop().await);
+    let broker = rig.start("a").await;
+    assert_eq!(broker.shared.catalogue.by_name("events").unwrap().partitions.len(), 2);
+    assert!(broker.stop().await);
+}
+
+#[tokio::test]
+async fn a_topic_that_has_grown_is_deleted_as_a_whole() {
+    let rig = Rig::new();
+    let broker = rig.start("a").await;
+    let client = client(&broker).await;
+    assert_eq!(create(&client, "events").await, ErrorCode::NONE);
+    let before = broker.shared.catalogue.by_name("events").unwrap();
+    assert_eq!(grow(&client, "events", 3).await, ErrorCode::NONE);
+    let added = broker.shared.catalogue.partition("events", 2).unwrap();
+    // Whoever deletes it may have looked it up before it grew.
+    broker.shared.catalogue.delete(&before).await.unwrap();
+    assert!(added.read(Offset(0), 1000, true).await.is_err(), "it is out of service");
+    assert_eq!(broker.shared.catalogue.partitions(), 0);
+    assert!(broker.shared.catalogue.grow(&before, 4).await.is_err());
+    assert!(broker.stop().await);
+}
+
+#[tokio::test]
+async fn the_room_that_partitions_take_is_told() {
+    let rig = Rig::new();
+    let broker = rig.start("a").await;
+    let client = client(&broker).await;
+    assert_eq!(create(&client, "events").await, ErrorCode::NONE);
+    assert_eq!(create(&client, "empty").await, ErrorCode::NONE);
+    append(&client, "events", "record").await;
+    let size = i64::try_from(broker.shared.catalogue.partition("events", 0).unwrap().size_bytes()).unwrap();
+    assert!(size > 0);
+    let asked = |topic: &str, partitions: &[i32]| DescribableLogDirTopic {
+        topic: topic.into(),
+        partitions: partitions.to_vec(),
+    };
+    let some = vec![asked("events", &[0, 0, 1]), asked("empty", &[]), asked("no-such", &[0])];
+    let table = [(None, vec![("empty", 0, 0), ("events", 0, size)]), (Some(some), vec![("events", 0, size)])];
+    for (topics, expected) in table {
+        let answer = client.call(DescribeLogDirsRequest { topics }).await.unwrap();
+        let [DescribeLogDirsResult { error_code, log_dir, topics, total_bytes, usable_bytes }] =
+            &answer.results[..]
+        else {
+            panic!("{answer:?}");
+        };
+        assert_eq!((answer.error_code, *error_code), (ErrorCode::NONE, ErrorCode::NONE));
+        assert_eq!(**log_dir, *rig.data_dir().display().to_string());
+        assert!(0 < *usable_bytes && usable_bytes < total_bytes, "{usable_bytes} of {total_bytes}");
+        let found: Vec<_> = (topics.iter())
+            .flat_map(|topic| topic.partitions.iter().map(move |found| (&*topic.name, found)))
+            .map(|(name, found)| (name, found.partition_index, found.partition_size))
+            .collect();
+        assert_eq!(found, expected);
+    }
     assert!(broker.stop().await);
 }

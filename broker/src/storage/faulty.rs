@@ -227,6 +227,10 @@ impl Files for FaultyFiles {
         self.inner.lock(path)
     }
 
+    fn root(&self) -> Option<&Path> {
+        self.inner.root()
+    }
+
     fn space(&self) -> BoxFuture<'_, io::Result<Space>> {
         self.inner.space()
     }
@@ -288,7 +292,7 @@ impl File for FaultyFile {
             }
             let mut flipped = bytes.to_vec();
             // Another bit each time.
-            flipped[flip_at as usize] ^= 1 << self.faults.flipped.fetch_add(1, Ordering::SeqCst) % 8;
+            flipped[flip_at as usize] ^= 1 << (self.faults.flipped.fetch_add(1, Ordering::SeqCst) % 8);
             Ok(flipped.into())
         })
     }

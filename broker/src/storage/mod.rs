@@ -58,6 +58,11 @@ pub trait Files: Send + Sync + 'static {
     /// ends. `None`: somebody else holds it.
     fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Option<LockGuard>>>;
 
+    /// Where the data directory is, for people; `None` if it is nowhere that they can look.
+    fn root(&self) -> Option<&Path> {
+        None
+    }
+
     /// Room on the device under the data directory.
     fn space(&self) -> BoxFuture<'_, io::Result<Space>>;
 

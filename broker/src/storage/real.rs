@@ -148,6 +148,10 @@ impl Files for RealFiles {
         })
     }
 
+    fn root(&self) -> Option<&Path> {
+        Some(&self.root)
+    }
+
     fn space(&self) -> BoxFuture<'_, io::Result<Space>> {
         Box::pin(async move {
             let device = retry_on_intr(|| rustix::fs::statvfs(&self.root))?;

@@ -189,32 +189,75 @@ impl Catalogue {
                 ),
             ));
         }
-        let room = PARTITIONS_MAX.saturating_sub(in_all);
-        if !(1..=PARTITIONS_PER_TOPIC_MAX).contains(&partitions) || partitions as usize > room {
-            return Err(TopicError::new(
-                ErrorCode::INVALID_PARTITIONS,
-                format!(
-                    "{partitions} partitions are not possible: a topic has 1 to {PARTITIONS_PER_TOPIC_MAX}, and of the \
-                     {PARTITIONS_MAX} of all topics {in_all} are taken"
-                ),
-            ));
-        }
-        let descriptors = Descriptors::new(self.config.descriptors);
-        if partitions as usize + in_all > descriptors.partitions_max() {
-            return Err(TopicError::new(
-                ErrorCode::INVALID_PARTITIONS,
-                format!(
-                    "{partitions} partitions more than the {in_all} there are would leave too few of the broker's {} file \
-                     descriptors: {} partitions are possible with these; raise its limit (ulimit -n, LimitNOFILE=) and \
-                     restart it",
-                    descriptors.limit(),
-                    descriptors.partitions_max()
-                ),
-            ));
-        }
+        self.check_room(partitions, 0, in_all)?;
         TopicConfig::with_overrides(&self.config, overrides)
             .map(drop)
             .map_err(|why| TopicError::new(ErrorCode::INVALID_CONFIG, why))
+    }
+
+    /// Whether a topic may have `count` partitions, of which it has `there`; all topics have `in_all`.
+    fn check_room(&self, count: i32, there: usize, in_all: usize) -> Result<(), TopicError> {
+        let refused = |why| Err(TopicError::new(ErrorCode::INVALID_PARTITIONS, why));
+        let more = usize::try_from(count).unwrap_or(0).saturating_sub(there);
+        if !(1..=PARTITIONS_PER_TOPIC_MAX).contains(&count) || more > PARTITIONS_MAX.saturating_sub(in_all) {
+            return refused(format!(
+                "{count} partitions are not possible: a topic has 1 to {PARTITIONS_PER_TOPIC_MAX}, and of the \
+                 {PARTITIONS_MAX} of all topics {in_all} are taken"
+            ));
+        }
+        let descriptors = Descriptors::new(self.config.descriptors);
+        if more + in_all > descriptors.partitions_max() {
+            return refused(format!(
+                "{more} partitions more than the {in_all} there are would leave too few of the broker's {} file \
+                 descriptors: {} partitions are possible with these; raise its limit (ulimit -n, LimitNOFILE=) and \
+                 restart it",
+                descriptors.limit(),
+                descriptors.partitions_max()
+            ));
+        }
+        Ok(())
+    }
+
+    /// How many partitions more a topic would have with `count` of them.
+    ///
+    /// # Errors
+    /// It has that many already; there is no room for them.
+    pub fn check_growth(&self, topic: &Topic, count: i32) -> Result<usize, TopicError> {
+        let there = topic.partitions.len();
+        let wanted = usize::try_from(count).unwrap_or(0);
+        if wanted <= there {
+            let why =
+                format!("topic {} has {there} partitions already, and they can only become more", topic.name);
+            return Err(TopicError::new(ErrorCode::INVALID_PARTITIONS, why));
+        }
+        self.check_room(count, there, self.read(Index::partitions))?;
+        Ok(wanted - there)
+    }
+
+    /// Gives a topic so many partitions; the new ones are durable when this returns.
+    ///
+    /// # Errors
+    /// As [`Catalogue::check_growth`]; somebody deleted it; the disk would not take it.
+    pub async fn grow(&self, topic: &Topic, count: i32) -> Result<(), TopicError> {
+        let _one_at_a_time = self.changes.lock().await;
+        let topic = self.current(topic)?;
+        self.check_growth(&topic, count)?;
+        let grown = self
+            .store
+            .grow(&topic, count)
+            .await
+            .map_err(|error| TopicError::new(ErrorCode::KAFKA_STORAGE_ERROR, error.to_string()))?;
+        self.write(|index| index.insert(Arc::new(grown)));
+        tracing::info!("topic {} has {count} partitions now, id {}", topic.name, topic.id);
+        Ok(())
+    }
+
+    /// A topic as it is now.
+    fn current(&self, topic: &Topic) -> Result<Arc<Topic>, TopicError> {
+        self.by_id(topic.id).ok_or_else(|| {
+            let why = format!("there is no topic {}", topic.name);
+            TopicError::new(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, why)
+        })
     }
 
     /// Creates a topic; it is durable when this returns.
@@ -247,18 +290,14 @@ impl Catalogue {
     /// Somebody else deleted it; the disk would not take it.
     pub async fn delete(&self, topic: &Arc<Topic>) -> Result<(), TopicError> {
         let _one_at_a_time = self.changes.lock().await;
-        if self.by_id(topic.id).is_none() {
-            return Err(TopicError::new(
-                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-                format!("there is no topic {}", topic.name),
-            ));
-        }
+        // With the partitions that it got meanwhile.
+        let topic = self.current(topic)?;
         // Out of sight first: nothing is appended to, or acknowledged by, a log whose directory goes.
-        self.write(|index| index.remove(topic));
+        self.write(|index| index.remove(&topic));
         for log in &topic.partitions {
             log.retire().await;
         }
-        if let Err(error) = self.store.move_to_trash(topic).await {
+        if let Err(error) = self.store.move_to_trash(&topic).await {
             tracing::error!("topic {} cannot be deleted: {error}", topic.name);
             return Err(TopicError::new(
                 ErrorCode::KAFKA_STORAGE_ERROR,

@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -221,16 +222,81 @@ impl Store {
         let path = Self::topic_dir(&name);
         let at = |path: &Path, source| OpenTopicsError::Io { path: path.to_owned(), source };
         self.files.create_dir(&path).await.map_err(|error| at(&path, error))?;
-        let logs = stream::iter(0..partitions)
-            .map(|partition| self.create_log(&name, id, partition, &config))
-            .buffered(PARTITIONS_AT_ONCE)
-            .try_collect()
-            .await?;
+        let logs = self.create_logs(&name, id, 0..partitions, &config).await?;
         let content = TopicFile { id: id.to_string(), partitions, config: overrides.clone() };
         // Also syncs the topic's directory, and with it the names of its partitions.
         small_file::replace(&*self.files, &path.join(TOPIC_FILE), FORMAT_VERSION, &content).await?;
         self.files.sync_dir(Path::new(TOPICS)).await.map_err(|error| at(Path::new(TOPICS), error))?;
         Ok(Topic { name, id, config, overrides, partitions: logs })
+    }
+
+    /// Gives a topic more partitions; they are durable when this returns. After an error it has those that it had, but may
+    /// come back with the new ones, empty, after a restart.
+    pub(super) async fn grow(&self, topic: &Topic, count: i32) -> Result<Topic, OpenTopicsError> {
+        let path = Self::topic_dir(&topic.name);
+        let at = |source| OpenTopicsError::Io { path: path.clone(), source };
+        let there = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+        let left_over = self.left_over(&path, there..count).await?;
+        if !left_over.is_empty() {
+            // The attempt that left them may have got so far that they are counted.
+            self.count(topic, there).await?;
+        }
+        for partition in &left_over {
+            self.files.remove_dir(partition).await.map_err(at)?;
+        }
+        let mut partitions = topic.partitions.clone();
+        partitions.extend(self.create_logs(&topic.name, topic.id, there..count, &topic.config).await?);
+        // Their names before the number that counts them: one that is counted and not there has lost its records.
+        self.files.sync_dir(&path).await.map_err(at)?;
+        self.count(topic, count).await?;
+        Ok(Topic {
+            name: topic.name.clone(),
+            id: topic.id,
+            config: topic.config.clone(),
+            overrides: topic.overrides.clone(),
+            partitions,
+        })
+    }
+
+    /// Writes down how many partitions a topic has.
+    async fn count(&self, topic: &Topic, partitions: i32) -> Result<(), SmallFileError> {
+        let content = TopicFile { id: topic.id.to_string(), partitions, config: topic.overrides.clone() };
+        let path = Self::topic_dir(&topic.name).join(TOPIC_FILE);
+        small_file::replace(&*self.files, &path, FORMAT_VERSION, &content).await
+    }
+
+    /// Directories of partitions that an attempt to make them has left, which did not get to its end.
+    async fn left_over(&self, topic: &Path, partitions: Range<i32>) -> Result<Vec<PathBuf>, OpenTopicsError> {
+        let at = |source| OpenTopicsError::Io { path: topic.to_owned(), source };
+        let is_one = |name: &str| name.parse().is_ok_and(|number| partitions.contains(&number));
+        let mut left_over = Vec::new();
+        for entry in self.files.list(topic).await.map_err(at)? {
+            if !entry.is_dir || !is_one(&entry.name) {
+                continue;
+            }
+            let path = topic.join(&entry.name);
+            if self.has_records(&path).await.map_err(at)? {
+                let why =
+                    "holds records of a partition that this topic does not have; move it away".to_owned();
+                return Err(OpenTopicsError::Content { path, why });
+            }
+            left_over.push(path);
+        }
+        Ok(left_over)
+    }
+
+    async fn create_logs(
+        &self,
+        topic: &str,
+        id: TopicId,
+        partitions: Range<i32>,
+        config: &TopicConfig,
+    ) -> Result<Vec<Arc<PartitionLog>>, OpenTopicsError> {
+        stream::iter(partitions)
+            .map(|partition| self.create_log(topic, id, partition, config))
+            .buffered(PARTITIONS_AT_ONCE)
+            .try_collect()
+            .await
     }
 
     async fn create_log(
@@ -316,13 +382,20 @@ impl Store {
     /// Whether any segment below a topic's directory has a byte. A topic whose creation was cut short has none.
     async fn holds_records(&self, topic: &Path) -> io::Result<bool> {
         for partition in self.files.list(topic).await?.iter().filter(|entry| entry.is_dir) {
-            let directory = topic.join(&partition.name);
-            for entry in self.files.list(&directory).await? {
-                if entry.name.ends_with(".log")
-                    && self.files.open(&directory.join(&entry.name)).await?.size().await? > 0
-                {
-                    return Ok(true);
-                }
+            if self.has_records(&topic.join(&partition.name)).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether any segment in a partition's directory has a byte.
+    async fn has_records(&self, partition: &Path) -> io::Result<bool> {
+        for entry in self.files.list(partition).await? {
+            if entry.name.ends_with(".log")
+                && self.files.open(&partition.join(&entry.name)).await?.size().await? > 0
+            {
+                return Ok(true);
             }
         }
         Ok(false)

@@ -62,6 +62,8 @@ apis! {
     InitProducerId = 22, 0..=5, flexible 2;
     OffsetForLeaderEpoch = 23, 2..=4, flexible 4;
     DescribeConfigs = 32, 1..=4, flexible 4;
+    DescribeLogDirs = 35, 1..=4, flexible 2;
+    CreatePartitions = 37, 0..=3, flexible 2;
     DescribeCluster = 60, 0..=2, flexible 0;
 }
 

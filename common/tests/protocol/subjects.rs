@@ -73,6 +73,8 @@ pub fn all() -> Vec<Subject> {
         InitProducerId InitProducerIdRequest InitProducerIdResponse,
         OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse,
         DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse,
+        DescribeLogDirs DescribeLogDirsRequest DescribeLogDirsResponse,
+        CreatePartitions CreatePartitionsRequest CreatePartitionsResponse,
         DescribeCluster DescribeClusterRequest DescribeClusterResponse,
     }
 }

@@ -191,6 +191,7 @@ fn headers_agree() {
         DeleteTopics DeleteTopicsRequest, DeleteRecords DeleteRecordsRequest,
         InitProducerId InitProducerIdRequest,
         OffsetForLeaderEpoch OffsetForLeaderEpochRequest, DescribeConfigs DescribeConfigsRequest,
+        DescribeLogDirs DescribeLogDirsRequest, CreatePartitions CreatePartitionsRequest,
         DescribeCluster DescribeClusterRequest,
     }
 }

@@ -62,6 +62,14 @@ macro_rules! with_request {
                 type $request = DescribeConfigsRequest;
                 $body
             }
+            ApiKey::DescribeLogDirs => {
+                type $request = DescribeLogDirsRequest;
+                $body
+            }
+            ApiKey::CreatePartitions => {
+                type $request = CreatePartitionsRequest;
+                $body
+            }
             ApiKey::DescribeCluster => {
                 type $request = DescribeClusterRequest;
                 $body

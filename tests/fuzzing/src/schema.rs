@@ -28,6 +28,8 @@ pub fn kinds(api: ApiKey) -> (Kind, Kind) {
             (OffsetForLeaderEpochRequest::KIND, OffsetForLeaderEpochResponse::KIND)
         }
         ApiKey::DescribeConfigs => (DescribeConfigsRequest::KIND, DescribeConfigsResponse::KIND),
+        ApiKey::DescribeLogDirs => (DescribeLogDirsRequest::KIND, DescribeLogDirsResponse::KIND),
+        ApiKey::CreatePartitions => (CreatePartitionsRequest::KIND, CreatePartitionsResponse::KIND),
         ApiKey::DescribeCluster => (DescribeClusterRequest::KIND, DescribeClusterResponse::KIND),
     }
 }

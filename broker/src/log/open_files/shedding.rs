@@ -50,6 +50,10 @@ impl Files for Shedding {
         self.inner.lock(path)
     }
 
+    fn root(&self) -> Option<&Path> {
+        self.inner.root()
+    }
+
     fn space(&self) -> BoxFuture<'_, io::Result<Space>> {
         self.inner.space()
     }
