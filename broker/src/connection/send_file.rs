@@ -44,7 +44,6 @@ mod tests {
     const BUFFER: u32 = 64 << 10;
 
     #[tokio::test]
-    #[expect(clippy::disallowed_methods, reason = "the kernel's own sockets are what this is about")]
     async fn a_range_arrives_whole_through_a_socket_that_takes_it_in_parts() {
         let content: Vec<u8> = (0..5_000_000_u32).map(|at| (at % 251) as u8).collect();
         let mut file = tempfile::tempfile().unwrap();
