@@ -110,7 +110,7 @@ const LIMITS: [Limit; 7] = [
             durability: Durability::Fsync,
         },
         producer: Some(counts(4_803, 4_652_525, 1_246, 400, 60_200)),
-        broker: counts(15_886, 2_797_448, 3_045, 1_202, 109_476),
+        broker: counts(16_606, 2_836_768, 3_045, 1_202, 109_476),
         why: "a request and its flush, shared with nobody",
     },
     Limit {
