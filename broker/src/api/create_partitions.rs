@@ -1,8 +1,6 @@
 //! CreatePartitions (37), versions 0–3: a topic gets more partitions, never fewer. Records with a key go to other partitions
 //! from then on, as with Apache Kafka.
 
-use std::collections::BTreeSet;
-
 use gapless_common::{
     error_code::ErrorCode,
     protocol::{
@@ -14,7 +12,7 @@ use gapless_common::{
     },
 };
 
-use super::{ApiError, Incoming};
+use super::{ApiError, Incoming, repeated};
 use crate::{api::reply::Reply, config::NODE_ID, topics::TopicError};
 
 pub(super) const ERRORS: &[ErrorCode] = &[
@@ -27,9 +25,7 @@ pub(super) const ERRORS: &[ErrorCode] = &[
 
 pub(super) async fn handle(request: &Incoming, body: CreatePartitionsRequest) -> Result<Reply, ApiError> {
     request.admit(body.topics.len())?;
-    let mut seen = BTreeSet::new();
-    let repeated: BTreeSet<Text> =
-        (body.topics.iter().map(|topic| &topic.name)).filter(|name| !seen.insert(*name)).cloned().collect();
+    let repeated = repeated(body.topics.iter().map(|topic| &topic.name));
     let mut results = Vec::with_capacity(body.topics.len());
     for topic in &body.topics {
         let result = if repeated.contains(&topic.name) {

@@ -4,7 +4,7 @@
 //! - 5: the response tells partitions, replicas and configuration.
 //! - 7: the response has the topic's id.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use gapless_common::{
     error_code::ErrorCode,
@@ -17,7 +17,7 @@ use gapless_common::{
     },
 };
 
-use super::{ApiError, Incoming};
+use super::{ApiError, Incoming, repeated};
 use crate::{
     api::reply::Reply,
     config::NODE_ID,
@@ -41,13 +41,7 @@ const SOURCE_DEFAULT: i8 = 5;
 
 pub(super) async fn handle(request: &Incoming, body: CreateTopicsRequest) -> Result<Reply, ApiError> {
     request.admit(body.topics.len())?;
-    let mut seen = BTreeSet::new();
-    let repeated: BTreeSet<Text> = body
-        .topics
-        .iter()
-        .filter(|topic| !seen.insert(topic.name.clone()))
-        .map(|topic| topic.name.clone())
-        .collect();
+    let repeated = repeated(body.topics.iter().map(|topic| &topic.name));
     let mut topics = Vec::with_capacity(body.topics.len());
     for topic in body.topics {
         let name = topic.name.clone();

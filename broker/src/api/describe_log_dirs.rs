@@ -4,7 +4,7 @@
 //! - 3: an error for the whole request.
 //! - 4: size and free room of the device.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use gapless_common::{
     error_code::ErrorCode,
@@ -27,7 +27,7 @@ pub(super) const ERRORS: &[ErrorCode] = &[ErrorCode::KAFKA_STORAGE_ERROR];
 pub(super) async fn handle(request: &Incoming, body: DescribeLogDirsRequest) -> Result<Reply, ApiError> {
     let broker = &request.broker;
     let topics = match body.topics {
-        None => broker.catalogue.all().iter().map(|topic| describe(topic, |_| true)).collect(),
+        None => broker.catalogue.all().iter().map(describe_all).collect(),
         Some(asked) => {
             request.admit(asked.len())?;
             request.admit(asked.iter().map(|topic| topic.partitions.len()).sum())?;
@@ -58,20 +58,23 @@ pub(super) async fn handle(request: &Incoming, body: DescribeLogDirsRequest) -> 
     })
 }
 
+fn describe_all(topic: &Arc<Topic>) -> DescribeLogDirsTopic {
+    describe(topic, (0..).take(topic.partitions.len()))
+}
+
 fn of_asked(request: &Incoming, asked: &DescribableLogDirTopic) -> Option<DescribeLogDirsTopic> {
     let topic = request.broker.catalogue.by_name(&asked.topic)?;
     let wanted: BTreeSet<i32> = asked.partitions.iter().copied().collect();
-    Some(describe(&topic, |index| wanted.contains(&index)))
+    Some(describe(&topic, wanted))
 }
 
-fn describe(topic: &Topic, is_wanted: impl Fn(i32) -> bool) -> DescribeLogDirsTopic {
-    let partitions = (topic.partitions.iter().zip(0..))
-        .filter(|(_, index)| is_wanted(*index))
-        .map(|(log, partition_index)| DescribeLogDirsPartition {
-            partition_index,
-            partition_size: i64::try_from(log.size_bytes()).unwrap_or(i64::MAX),
-            ..Default::default()
-        })
-        .collect();
+/// Looks only at what is wanted: a request may name one topic again and again, and that may have ten thousand partitions.
+fn describe(topic: &Topic, wanted: impl IntoIterator<Item = i32>) -> DescribeLogDirsTopic {
+    let size_of = |partition_index| {
+        let size = topic.partition(partition_index)?.size_bytes();
+        let partition_size = i64::try_from(size).unwrap_or(i64::MAX);
+        Some(DescribeLogDirsPartition { partition_index, partition_size, ..Default::default() })
+    };
+    let partitions = wanted.into_iter().filter_map(size_of).collect();
     DescribeLogDirsTopic { name: topic.name.clone(), partitions }
 }

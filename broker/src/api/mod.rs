@@ -23,11 +23,11 @@ pub mod reply;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use gapless_common::{
     error_code::ErrorCode,
-    protocol::{self, ApiKey, DecodeError, Decoder, EncodeError, Message},
+    protocol::{self, ApiKey, DecodeError, Decoder, EncodeError, Message, Text},
     types::LeaderEpoch,
 };
 use tokio::time::Instant;
@@ -163,6 +163,12 @@ impl Incoming {
         self.broker.metrics.request_error(self.api, code);
         code
     }
+}
+
+/// The names that come more than once.
+fn repeated<'a>(names: impl Iterator<Item = &'a Text>) -> BTreeSet<Text> {
+    let mut seen = BTreeSet::new();
+    names.filter(|name| !seen.insert(*name)).cloned().collect()
 }
 
 /// Whether a client's idea of a partition's leader epoch is ours (KIP-320): an older one is fenced, a newer one is not

@@ -223,11 +223,11 @@ impl Store {
         let at = |path: &Path, source| OpenTopicsError::Io { path: path.to_owned(), source };
         self.files.create_dir(&path).await.map_err(|error| at(&path, error))?;
         let logs = self.create_logs(&name, id, 0..partitions, &config).await?;
-        let content = TopicFile { id: id.to_string(), partitions, config: overrides.clone() };
+        let topic = Topic { name, id, config, overrides, partitions: logs };
         // Also syncs the topic's directory, and with it the names of its partitions.
-        small_file::replace(&*self.files, &path.join(TOPIC_FILE), FORMAT_VERSION, &content).await?;
+        self.count(&topic, partitions).await?;
         self.files.sync_dir(Path::new(TOPICS)).await.map_err(|error| at(Path::new(TOPICS), error))?;
-        Ok(Topic { name, id, config, overrides, partitions: logs })
+        Ok(topic)
     }
 
     /// Gives a topic more partitions; they are durable when this returns. After an error it has those that it had, but may
@@ -258,7 +258,7 @@ impl Store {
         })
     }
 
-    /// Writes down how many partitions a topic has.
+    /// Writes the topic's file, by which it has so many partitions.
     async fn count(&self, topic: &Topic, partitions: i32) -> Result<(), SmallFileError> {
         let content = TopicFile { id: topic.id.to_string(), partitions, config: topic.overrides.clone() };
         let path = Self::topic_dir(&topic.name).join(TOPIC_FILE);
